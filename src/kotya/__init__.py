@@ -1,0 +1,13 @@
+"""kotya: train, fine-tune, inspect and serve sequence models."""
+
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+
+def load(path: str, **options: Any) -> Any:
+    """Open a model folder for use: `kotya.load("runs/ru-en").translate("Я видел котю на мате")`."""
+    from kotya.inference.loading import load as load_folder
+
+    return load_folder(path, **options)
