@@ -1,0 +1,40 @@
+"""How a side of the training benchmark is timed, and how it answers: one line of JSON on stdout."""
+
+import json
+import os
+import resource
+import time
+from collections.abc import Callable
+from typing import Any
+
+import corpus
+
+
+def measure(name: str, step: Callable[..., float], *, warmup: int, steps: int, **about: Any) -> None:
+    """Run `step(source, inputs, outputs)` (numpy ids, padded with corpus.PAD) on the shared batches and print its speed.
+
+    Real target tokens a second, end of sentence counted, padding not; the optimiser's step is inside.
+    """
+    stream = corpus.batches()
+    tokens, loss = 0, float("nan")
+    for _ in range(warmup):
+        source, inputs, outputs, _count = next(stream)
+        loss = step(source, inputs, outputs)
+    start = time.perf_counter()
+    for _ in range(steps):
+        source, inputs, outputs, count = next(stream)
+        loss = step(source, inputs, outputs)
+        tokens += count
+    answer(name, tokens / (time.perf_counter() - start), loss=loss, steps=steps, **about)
+
+
+def answer(name: str, speed: float, **about: Any) -> None:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    allocator = "tuned" if "MALLOC_MMAP_MAX_" in os.environ else "default"
+    line = {
+        "side": name,
+        "tokens_per_second": round(speed, 1),
+        "peak_gib": round(peak, 2),
+        "allocator": allocator,
+    }
+    print(json.dumps(line | about), flush=True)
