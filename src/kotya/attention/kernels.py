@@ -1,0 +1,163 @@
+"""Ways to compute softmax(QKᵀ/√d)V, all with one result (Vaswani et al. 2017, section 3.2.1).
+
+- `fused`: PyTorch's `scaled_dot_product_attention`; every length, every device.
+- `short`: plain batched products with a hand-written backward. The fused CPU kernel works in tiles made for long texts: at 16
+  tokens in bf16 its backward took 4 to 9 times as long as the formula itself. Chosen for training on CPU up to 128 keys.
+- `exact`: the formula, with the weights returned; for the recorder.
+
+Layout everywhere: [rows, length, heads, size of a head]. A mask is additive, [rows, 1, 1 or queries, keys], in the type of
+the query. A query that may see nothing at all is not possible here: every source has at least its end token.
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from kotya.dropout import dropout_mask
+
+_SHORT = 128
+
+Heads = Float[Tensor, "rows length heads size"]
+Mask = Float[Tensor, "#rows 1 #queries keys"]
+
+
+def padding_mask(
+    lengths: Int[Tensor, "rows"], length: int, dtype: torch.dtype
+) -> Float[Tensor, "rows 1 1 length"] | None:
+    """0 at the real positions and -inf behind them; none where nothing is padded."""
+    real = torch.arange(length, device=lengths.device) < lengths[:, None]
+    if bool(real.all()):
+        return None
+    return torch.zeros(real.shape, dtype=dtype, device=lengths.device).masked_fill_(~real, -math.inf)[
+        :, None, None, :
+    ]
+
+
+def causal_mask(
+    queries: int, keys: int, dtype: torch.dtype, device: torch.device
+) -> Float[Tensor, "1 1 queries keys"]:
+    """-inf above the diagonal that ends in the last query and the last key: a position sees itself and what is before."""
+    mask = torch.full((queries, keys), -math.inf, dtype=dtype, device=device)
+    return mask.triu_(keys - queries + 1)[None, None]
+
+
+def attend(
+    query: Float[Tensor, "rows queries heads size"],
+    key: Float[Tensor, "rows keys heads size"],
+    value: Float[Tensor, "rows keys heads size"],
+    *,
+    mask: Mask | None = None,
+    causal: bool = False,
+    dropout: float = 0.0,
+) -> Float[Tensor, "rows queries heads size"]:
+    """Attention by whichever kernel is fastest here. `dropout` is on the weights."""
+    training = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad)
+    if (
+        training
+        and query.device.type == "cpu"
+        and key.shape[1] <= _SHORT
+        and not torch.compiler.is_compiling()
+    ):
+        return short(query, key, value, mask=mask, causal=causal, dropout=dropout)
+    return fused(query, key, value, mask=mask, causal=causal, dropout=dropout)
+
+
+def fused(
+    query: Heads,
+    key: Heads,
+    value: Heads,
+    *,
+    mask: Mask | None = None,
+    causal: bool = False,
+    dropout: float = 0.0,
+) -> Heads:
+    """PyTorch's own kernel for this device."""
+    if causal and (mask is not None or query.shape[1] != key.shape[1]):
+        triangle = causal_mask(query.shape[1], key.shape[1], query.dtype, query.device)
+        mask, causal = triangle if mask is None else mask + triangle, False
+    output = F.scaled_dot_product_attention(
+        query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), mask, dropout, causal
+    )
+    return output.transpose(1, 2)
+
+
+def exact(
+    query: Heads, key: Heads, value: Heads, *, mask: Mask | None = None, causal: bool = False
+) -> tuple[Heads, Float[Tensor, "rows heads queries keys"]]:
+    """The formula as it stands, and the weights: softmax over the keys in float32."""
+    scores = torch.einsum("rqhs,rkhs->rhqk", query, key).float() / math.sqrt(query.shape[-1])
+    if mask is not None:
+        scores = scores + mask
+    if causal:
+        scores = scores + causal_mask(query.shape[1], key.shape[1], scores.dtype, scores.device)
+    weights = scores.softmax(-1)
+    return torch.einsum("rhqk,rkhs->rqhs", weights.to(value.dtype), value), weights
+
+
+class _Short(torch.autograd.Function):
+    """y = WV with W = dropout(softmax(QKᵀ/√d + mask)); the weights are kept for the backward, being small here."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float
+    ) -> Tensor:
+        rows, queries, heads, size = query.shape
+        q, k, v = (_by_head(x) for x in (query, key, value))
+        scores = torch.bmm(q, k.transpose(1, 2)).mul_(1.0 / math.sqrt(size))
+        if mask is not None:
+            scores.view(rows, heads, queries, -1).add_(mask)
+        weights = scores.softmax(-1)
+        drop = dropout_mask(weights.shape, dropout, weights.dtype) if dropout > 0.0 else None
+        output = torch.bmm(weights if drop is None else weights * drop, v)
+        ctx.save_for_backward(q, k, v, weights, drop)
+        ctx.heads = heads
+        return _by_length(output, heads)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        q, k, v, weights, drop = ctx.saved_tensors
+        g = _by_head(gradient)
+        dropped = weights if drop is None else weights * drop
+        value_gradient = torch.bmm(dropped.transpose(1, 2), g)
+        weight_gradient = torch.bmm(g, v.transpose(1, 2))
+        if drop is not None:
+            weight_gradient.mul_(drop)
+        score_gradient = torch._softmax_backward_data(weight_gradient, weights, -1, weights.dtype)
+        score_gradient.mul_(1.0 / math.sqrt(q.shape[-1]))
+        query_gradient = torch.bmm(score_gradient, k)
+        key_gradient = torch.bmm(score_gradient.transpose(1, 2), q)
+        query_gradient, key_gradient, value_gradient = (
+            _by_length(x, ctx.heads) for x in (query_gradient, key_gradient, value_gradient)
+        )
+        return query_gradient, key_gradient, value_gradient, None, None
+
+
+def _by_head(x: Tensor) -> Tensor:
+    """[rows, length, heads, size] → [rows·heads, length, size]."""
+    return x.transpose(1, 2).reshape(-1, x.shape[1], x.shape[3])
+
+
+def _by_length(x: Tensor, heads: int) -> Tensor:
+    """[rows·heads, length, size] → [rows, length, heads, size]."""
+    return x.view(-1, heads, x.shape[1], x.shape[2]).transpose(1, 2).contiguous()
+
+
+def short(
+    query: Heads,
+    key: Heads,
+    value: Heads,
+    *,
+    mask: Mask | None = None,
+    causal: bool = False,
+    dropout: float = 0.0,
+) -> Heads:
+    """The formula in five batched products, forward and backward, for short texts on CPU."""
+    if causal:
+        triangle = causal_mask(query.shape[1], key.shape[1], query.dtype, query.device)
+        mask = triangle if mask is None else mask + triangle
+    output: Tensor = _Short.apply(query, key, value, mask, dropout)  # type: ignore[no-untyped-call]
+    return output

@@ -1,0 +1,66 @@
+"""Multi-head attention (Vaswani et al. 2017, section 3.2.2): every head attends in its own projection of query, key, value.
+
+MultiHead(Q, K, V) = Concat(head_1, …, head_h) W_output,  head_i = softmax(q_i k_iᵀ/√d) v_i
+"""
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from kotya.attention.kernels import Heads, Mask, attend, exact
+from kotya.attention.positions import rotate
+from kotya.attention.recorder import record, recording
+
+
+class MultiHeadAttention(nn.Module):
+    """Self-attention when keys and values are projected from the same text as the queries, else cross-attention.
+
+    The three steps stand apart (`queries`, `keys_values`, `attend`), because a decoder projects keys and values once
+    and keeps them, and queries anew at every step.
+    """
+
+    def __init__(self, size: int, heads: int, *, dropout: float, bias: bool, rotary: bool) -> None:
+        super().__init__()
+        self.heads, self.dropout, self.rotary = heads, dropout, rotary
+        self.query = nn.Linear(size, size, bias=bias)
+        self.key = nn.Linear(size, size, bias=bias)
+        self.value = nn.Linear(size, size, bias=bias)
+        self.output = nn.Linear(size, size, bias=bias)
+
+    def queries(
+        self, x: Float[Tensor, "rows length size"], positions: Int[Tensor, "#rows length"] | None = None
+    ) -> Heads:
+        query = self.query(x).unflatten(-1, (self.heads, -1))
+        return rotate(query, positions) if self.rotary and positions is not None else query
+
+    def keys_values(
+        self, x: Float[Tensor, "rows length size"], positions: Int[Tensor, "#rows length"] | None = None
+    ) -> tuple[Heads, Heads]:
+        key, value = (
+            self.key(x).unflatten(-1, (self.heads, -1)),
+            self.value(x).unflatten(-1, (self.heads, -1)),
+        )
+        return (rotate(key, positions) if self.rotary and positions is not None else key), value
+
+    def attend(
+        self, query: Heads, key: Heads, value: Heads, mask: Mask | None, *, causal: bool = False
+    ) -> Float[Tensor, "rows length size"]:
+        if recording(self):
+            context, weights = exact(query, key, value, mask=mask, causal=causal)
+            record(self, weights)
+        else:
+            dropout = self.dropout if self.training else 0.0
+            context = attend(query, key, value, mask=mask, causal=causal, dropout=dropout)
+        output: Tensor = self.output(context.flatten(2))
+        return output
+
+    def forward(
+        self,
+        x: Float[Tensor, "rows length size"],
+        mask: Mask | None,
+        *,
+        causal: bool = False,
+        positions: Int[Tensor, "#rows length"] | None = None,
+    ) -> Float[Tensor, "rows length size"]:
+        """Self-attention over whole texts."""
+        key, value = self.keys_values(x, positions)
+        return self.attend(self.queries(x, positions), key, value, mask, causal=causal)

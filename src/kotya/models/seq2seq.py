@@ -1,0 +1,107 @@
+"""p(y|x, θ): an encoder reads x into a memory, a decoder predicts y from it, token by token.
+
+log p(y|x) = Σ_t log p(y_t | y_<t, x). Any encoder goes with any decoder that speaks the protocol below.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from kotya.models.cross_entropy import linear_cross_entropy
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What an encoder hands on. Keys are matched, values are read; for a Transformer both are the last layer's output."""
+
+    keys: Float[Tensor, "rows source size"]
+    values: Float[Tensor, "rows source size"]
+    lengths: Int[Tensor, "rows"]
+
+
+class DecoderState(Protocol):
+    """All that a decoder remembers between steps, held by the caller. A state passed in is consumed."""
+
+    @property
+    def positions(self) -> Int[Tensor, "rows"]:
+        """Tokens read so far in every row."""
+
+    def select(self, rows: Int[Tensor, "kept"]) -> Self:
+        """Reorder, repeat or drop rows."""
+
+    def join(self, other: Self) -> Self:
+        """Append the other's rows, of whatever age."""
+
+
+class Encoder(nn.Module, ABC):
+    """Reads a source into a memory."""
+
+    @abstractmethod
+    def forward(self, source: Int[Tensor, "rows source"], lengths: Int[Tensor, "rows"]) -> Memory:
+        """Ids with the end piece last, padded on the right with anything; `lengths` counts the real ones."""
+
+
+class Decoder(nn.Module, ABC):
+    """Whole targets in training, one or more tokens at a time in search: both give the same logits (promise 2)."""
+
+    @abstractmethod
+    def forward(
+        self, targets: Int[Tensor, "rows length"], memory: Memory
+    ) -> Float[Tensor, "rows length size"]:
+        """Hidden vectors over whole targets (begin + y without its last); padding on the right is harmless."""
+
+    @abstractmethod
+    def output_weights(self) -> tuple[Float[Tensor, "vocabulary size"], Float[Tensor, "vocabulary"] | None]:
+        """The matrix and bias that turn a hidden vector into logits."""
+
+    @abstractmethod
+    def start(self, memory: Memory) -> DecoderState:
+        """The state before the first token, one row a line of the memory."""
+
+    @abstractmethod
+    def extend(
+        self, tokens: Int[Tensor, "rows n"], state: Any, *, all_positions: bool = False
+    ) -> tuple[Float[Tensor, "rows *n vocabulary"], DecoderState]:
+        """Read n tokens a row; logits after the last of them [rows, vocabulary], or after each [rows, n, vocabulary]."""
+
+    def output(self, hidden: Float[Tensor, "*rows size"]) -> Float[Tensor, "*rows vocabulary"]:
+        """Logits; apart from the hidden vectors, so that the loss can be fused with it."""
+        weight, bias = self.output_weights()
+        return F.linear(hidden, weight, bias)
+
+
+class Seq2Seq(nn.Module):
+    """An encoder and a decoder."""
+
+    def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+
+    def encode(self, source: Int[Tensor, "rows source"], lengths: Int[Tensor, "rows"]) -> Memory:
+        memory: Memory = self.encoder(source, lengths)
+        return memory
+
+    def forward(
+        self,
+        source: Int[Tensor, "rows source"],
+        lengths: Int[Tensor, "rows"],
+        targets: Int[Tensor, "rows target"],
+    ) -> Float[Tensor, "rows target size"]:
+        """Hidden vectors of the decoder over whole targets (teacher forcing)."""
+        hidden: Tensor = self.decoder(targets, self.encode(source, lengths))
+        return hidden
+
+    def loss(
+        self,
+        hidden: Float[Tensor, "tokens size"],
+        targets: Int[Tensor, "tokens"],
+        *,
+        smoothing: float = 0.0,
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Summed smoothed cross-entropy and summed negative log-likelihood of the given positions, in nats."""
+        weight, bias = self.decoder.output_weights()
+        return linear_cross_entropy(hidden, weight, bias, targets, smoothing=smoothing)
