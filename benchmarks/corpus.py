@@ -1,7 +1,7 @@
-"""The one set of batches that every side of the training benchmark reads: Multi30k de→en in a joint BPE of 8,000.
+"""The batches that every side of the training benchmark reads: Multi30k de→en in a joint BPE of 8,000.
 
-Sentences are sorted by length and cut into batches of at most 4,096 target positions, padding included; the batches
-are then shuffled by a fixed seed. Every side sees the same ids in the same order, so only the loops differ.
+Sentences are sorted by length and cut into batches of at most 4,096 target positions, padding included;
+the batches are then shuffled by a fixed seed. Every side sees the same ids in the same order.
 """
 
 import gzip
@@ -68,7 +68,7 @@ def sentences() -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def buckets(pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[list[int]]:
-    """Indices a batch: sorted by target then source length, at most TOKENS target positions with end and padding."""
+    """Indices a batch: sorted by length, at most TOKENS target positions with end and padding."""
     order = sorted(range(len(pairs)), key=lambda i: (len(pairs[i][1]), len(pairs[i][0])))
     batches: list[list[int]] = [[]]
     for index in order:
@@ -87,7 +87,7 @@ def padded(rows: list[np.ndarray], *, before: list[int], after: list[int], pad: 
 
 
 def batches() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
-    """Source with end, decoder inputs (begin + y), outputs (y + end), and the count of real outputs; without end."""
+    """Source with end, decoder inputs (begin + y), outputs (y + end), the count of real outputs; for ever."""
     pairs = sentences()
     while True:
         for indices in buckets(pairs):
@@ -101,6 +101,5 @@ if __name__ == "__main__":
     stream = batches()
     counts = [next(stream) for _ in range(len(buckets(sentences())))]
     real = sum(count for *_, count in counts)
-    print(
-        f"{len(counts)} batches; {real / sum(o.size for _, _, o, _ in counts):.1%} of target positions are real"
-    )
+    positions = sum(outputs.size for _, _, outputs, _ in counts)
+    print(f"{len(counts)} batches; {real / positions:.1%} of target positions are real")

@@ -15,7 +15,7 @@ from timing import measure
 
 
 class PlainTransformer(nn.Module):
-    """Vaswani et al. 2017 around `nn.Transformer`: d 256, ffn 1024, 4 heads, 3+3 layers, one shared embedding."""
+    """Vaswani et al. 2017 around `nn.Transformer`: d 256, ffn 1024, 4 heads, 3+3 layers, one embedding."""
 
     def __init__(self, vocabulary: int = corpus.SIZE, size: int = 256, max_length: int = 512):
         super().__init__()
@@ -79,13 +79,8 @@ def main() -> None:
         optimizer.step()
         return loss.item()
 
-    measure(
-        "plain nn.Transformer",
-        step,
-        warmup=arguments.warmup,
-        steps=arguments.steps,
-        precision=arguments.precision,
-    )
+    about = {"warmup": arguments.warmup, "steps": arguments.steps, "precision": arguments.precision}
+    measure("plain nn.Transformer", step, **about)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import corpus
 
 
 def measure(name: str, step: Callable[..., float], *, warmup: int, steps: int, **about: Any) -> None:
-    """Run `step(source, inputs, outputs)` (numpy ids, padded with corpus.PAD) on the shared batches and print its speed.
+    """Run `step(source, inputs, outputs)` on the shared batches of ids; print its speed.
 
     Real target tokens a second, end of sentence counted, padding not; the optimiser's step is inside.
     """
@@ -31,10 +31,5 @@ def measure(name: str, step: Callable[..., float], *, warmup: int, steps: int, *
 def answer(name: str, speed: float, **about: Any) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     allocator = "tuned" if "MALLOC_MMAP_MAX_" in os.environ else "default"
-    line = {
-        "side": name,
-        "tokens_per_second": round(speed, 1),
-        "peak_gib": round(peak, 2),
-        "allocator": allocator,
-    }
-    print(json.dumps(line | about), flush=True)
+    line = {"side": name, "tokens_per_second": round(speed, 1), "peak_gib": round(peak, 2)}
+    print(json.dumps(line | {"allocator": allocator} | about), flush=True)
