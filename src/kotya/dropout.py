@@ -46,13 +46,14 @@ class _AddDropped(torch.autograd.Function):
 
 
 class _DroppedRelu(torch.autograd.Function):
-    """relu and dropout in one: the output is positive exactly where both let the value through."""
+    """relu and dropout in one and in place: the output is positive exactly where both let the value through."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, probability: float) -> Tensor:
         mask = dropout_mask(x.shape, probability, x.dtype)
-        output = F.relu(x).mul_(mask)
+        output = x.relu_().mul_(mask)
         ctx.scale = 1.0 / (1.0 - min(round(probability * _LEVELS), _LEVELS - 1) / _LEVELS)
+        ctx.mark_dirty(x)
         ctx.save_for_backward(output)
         return output
 
@@ -107,9 +108,9 @@ class Dropout(nn.Module):
         return output
 
     def relu(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """dropout(relu(x)): the inside of the feed-forward layer."""
+        """dropout(relu(x)): the inside of the feed-forward layer. `x` is overwritten."""
         if not self.active:
-            return F.relu(x)
+            return F.relu(x, inplace=True)
         if _native(x):
             return F.dropout(F.relu(x), self.probability)
         output: Tensor = _DroppedRelu.apply(x, self.probability)  # type: ignore[no-untyped-call]

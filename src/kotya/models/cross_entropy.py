@@ -30,6 +30,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         hidden_gradient = torch.empty_like(hidden) if wants else None
         weight_gradient = torch.zeros_like(weight) if wants else None
         bias_gradient = torch.zeros_like(bias) if wants and bias is not None else None
+        # the mean logit of a row, Σ_v z_v / V, is h against the mean row of the matrix: no pass over the logits
+        mean_weight = w.mean(0, dtype=torch.float32)
+        mean_bias = 0.0 if b is None else b.mean(dtype=torch.float32)
         for start in range(0, len(hidden), _CHUNK):
             h, y = hidden[start : start + _CHUNK], targets[start : start + _CHUNK, None]
             z = F.linear(h, w, b)
@@ -39,12 +42,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
             likelihood -= log_p.sum()
             if smoothing:
                 log_normaliser = z.gather(1, y).float() - log_p
-                mean = z.sum(-1, dtype=torch.float32)[:, None] / vocabulary
-                loss += smoothing * (log_normaliser - mean).sum()
+                loss += smoothing * (log_normaliser.sum() - (h.float() @ mean_weight).sum() - len(h) * mean_bias)
             if hidden_gradient is not None and weight_gradient is not None:
                 if smoothing:
                     p.sub_(smoothing / vocabulary)
-                p.scatter_add_(1, y, torch.full_like(y, smoothing - 1.0, dtype=dtype))
+                rows = torch.arange(len(h), device=h.device)
+                p[rows, y[:, 0]] -= 1.0 - smoothing
                 torch.mm(p, w, out=hidden_gradient[start : start + _CHUNK])
                 weight_gradient += p.t() @ h
                 if bias_gradient is not None:
