@@ -19,7 +19,7 @@ STEPS = (
     ["ctranslate2==4.8.5"],
     ["--no-deps", "joeynmt==2.3.0"],
     ["numpy<3", "PyYAML", "packaging", "tensorboard", "matplotlib", "seaborn", "pandas", "sacremoses"],
-    ["subword-nmt==0.3.8", "datasets"],
+    ["subword-nmt==0.3.8", "datasets", "importlib-metadata", "six", "wrapt"],
 )
 
 

@@ -29,7 +29,8 @@ def measure(name: str, step: Callable[..., float], *, warmup: int, steps: int, *
 
 
 def answer(name: str, speed: float, **about: Any) -> None:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    peak = max(resource.getrusage(one).ru_maxrss for one in who) / 2**20
     allocator = "tuned" if "MALLOC_MMAP_MAX_" in os.environ else "default"
     line = {"side": name, "tokens_per_second": round(speed, 1), "peak_gib": round(peak, 2)}
     print(json.dumps(line | {"allocator": allocator} | about), flush=True)
