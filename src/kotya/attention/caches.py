@@ -1,7 +1,8 @@
 """What a decoder remembers between steps: the keys and values of its own past, and those of the source.
 
-The past is right-aligned: every row's newest token stands in the last column, whenever the row began, so that a step writes
-one column for all rows, and rows of any age share a batch. Columns before a row's first token are masked.
+The past is right-aligned: every row's newest token stands in the last column, whenever the row began, so that
+a step writes one column for all rows, and rows of any age share a batch. Columns before a row's first token are
+masked.
 The source is kept once a line, however many hypotheses a line has; `SourceIndex` says which row reads which line.
 """
 
@@ -102,7 +103,7 @@ def join_sources(
 
 @dataclass
 class SourceIndex:
-    """Which line each row reads, as a place in a grid [lines, widest]: rows of one line share its keys without copies."""
+    """Which line each row reads, as a place in a grid [lines, widest]: rows of a line share its keys uncopied."""
 
     line: Int[Tensor, "rows"]
     lines: int

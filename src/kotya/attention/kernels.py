@@ -1,12 +1,13 @@
 """Ways to compute softmax(QKᵀ/√d)V, all with one result (Vaswani et al. 2017, section 3.2.1).
 
 - `fused`: PyTorch's `scaled_dot_product_attention`; every length, every device.
-- `short`: plain batched products with a hand-written backward. The fused CPU kernel works in tiles made for long texts: at 16
-  tokens in bf16 its backward took 4 to 9 times as long as the formula itself. Chosen for training on CPU up to 128 keys.
+- `short`: plain batched products with a hand-written backward. The fused CPU kernel works in tiles made for long
+  texts: at 16 tokens in bf16, forward and backward, it took 4 to 6 times as long as the formula written out.
+  Chosen for training on CPU up to 128 keys.
 - `exact`: the formula, with the weights returned; for the recorder.
 
-Layout everywhere: [rows, length, heads, size of a head]. A mask is additive, [rows, 1, 1 or queries, keys], in the type of
-the query. A query that may see nothing at all is not possible here: every source has at least its end token.
+Layout everywhere: [rows, length, heads, size of a head]. A mask is additive, [rows, 1, 1 or queries, keys], in the
+type of the query. A query that may see nothing at all is not possible here: every source has its end token.
 """
 
 import math
@@ -21,7 +22,10 @@ from kotya.dropout import dropout_mask
 
 _SHORT = 128
 
-Heads = Float[Tensor, "rows length heads size"]
+Heads = Float[Tensor, "_ _ heads head_size"]
+"""Queries, keys or values, split into heads."""
+Queries = Float[Tensor, "rows queries heads head_size"]
+Keys = Float[Tensor, "rows keys heads head_size"]
 Mask = Float[Tensor, "#rows 1 #queries keys"]
 
 
@@ -40,20 +44,20 @@ def padding_mask(
 def causal_mask(
     queries: int, keys: int, dtype: torch.dtype, device: torch.device
 ) -> Float[Tensor, "1 1 queries keys"]:
-    """-inf above the diagonal that ends in the last query and the last key: a position sees itself and what is before."""
+    """-inf above the diagonal that ends in the last query and the last key: nobody sees what comes after."""
     mask = torch.full((queries, keys), -math.inf, dtype=dtype, device=device)
     return mask.triu_(keys - queries + 1)[None, None]
 
 
 def attend(
-    query: Float[Tensor, "rows queries heads size"],
-    key: Float[Tensor, "rows keys heads size"],
-    value: Float[Tensor, "rows keys heads size"],
+    query: Queries,
+    key: Keys,
+    value: Keys,
     *,
     mask: Mask | None = None,
     causal: bool = False,
     dropout: float = 0.0,
-) -> Float[Tensor, "rows queries heads size"]:
+) -> Queries:
     """Attention by whichever kernel is fastest here. `dropout` is on the weights."""
     training = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad)
     if (
@@ -74,7 +78,7 @@ def fused(
     mask: Mask | None = None,
     causal: bool = False,
     dropout: float = 0.0,
-) -> Heads:
+) -> Queries:
     """PyTorch's own kernel for this device."""
     if causal and (mask is not None or query.shape[1] != key.shape[1]):
         triangle = causal_mask(query.shape[1], key.shape[1], query.dtype, query.device)
@@ -86,8 +90,8 @@ def fused(
 
 
 def exact(
-    query: Heads, key: Heads, value: Heads, *, mask: Mask | None = None, causal: bool = False
-) -> tuple[Heads, Float[Tensor, "rows heads queries keys"]]:
+    query: Queries, key: Keys, value: Keys, *, mask: Mask | None = None, causal: bool = False
+) -> tuple[Queries, Float[Tensor, "rows heads queries keys"]]:
     """The formula as it stands, and the weights: softmax over the keys in float32."""
     scores = torch.einsum("rqhs,rkhs->rhqk", query, key).float() / math.sqrt(query.shape[-1])
     if mask is not None:
@@ -154,7 +158,7 @@ def short(
     mask: Mask | None = None,
     causal: bool = False,
     dropout: float = 0.0,
-) -> Heads:
+) -> Queries:
     """The formula in five batched products, forward and backward, for short texts on CPU."""
     if causal:
         triangle = causal_mask(query.shape[1], key.shape[1], query.dtype, query.device)

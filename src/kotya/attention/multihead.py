@@ -1,4 +1,4 @@
-"""Multi-head attention (Vaswani et al. 2017, section 3.2.2): every head attends in its own projection of query, key, value.
+"""Multi-head attention (Vaswani et al. 2017, section 3.2.2): every head has its own projection of query, key, value.
 
 MultiHead(Q, K, V) = Concat(head_1, …, head_h) W_output,  head_i = softmax(q_i k_iᵀ/√d) v_i
 """
@@ -6,7 +6,7 @@ MultiHead(Q, K, V) = Concat(head_1, …, head_h) W_output,  head_i = softmax(q_i
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from kotya.attention.kernels import Heads, Mask, attend, exact
+from kotya.attention.kernels import Heads, Keys, Mask, Queries, attend, exact
 from kotya.attention.positions import rotate
 from kotya.attention.recorder import record, recording
 
@@ -42,8 +42,8 @@ class MultiHeadAttention(nn.Module):
         return (rotate(key, positions) if self.rotary and positions is not None else key), value
 
     def attend(
-        self, query: Heads, key: Heads, value: Heads, mask: Mask | None, *, causal: bool = False
-    ) -> Float[Tensor, "rows length size"]:
+        self, query: Queries, key: Keys, value: Keys, mask: Mask | None, *, causal: bool = False
+    ) -> Float[Tensor, "rows queries size"]:
         if recording(self):
             context, weights = exact(query, key, value, mask=mask, causal=causal)
             record(self, weights)

@@ -14,7 +14,7 @@ Layout = Literal["interleaved", "halves"]
 
 
 def sinusoidal(length: int, size: int, layout: Layout = "interleaved") -> Float[Tensor, "length size"]:
-    """The table of sinusoids. `interleaved` is the paper's order sin, cos, sin, cos …; `halves` (MarianMT) has all sines first.
+    """The table of sinusoids: `interleaved` is the order of the paper, `halves` (MarianMT) has all sines first.
 
     Computed in float64, because the angle of a late position loses its digits in float32.
     """
@@ -64,7 +64,7 @@ class LearnedPositions(nn.Module):
 def rotate(
     x: Float[Tensor, "rows length heads size"], positions: Int[Tensor, "#rows length"]
 ) -> Float[Tensor, "rows length heads size"]:
-    """Turn each pair (x_i, x_{i+size/2}) by position · 10000^(-2i/size): q·k then depends on distance only (Su et al. 2021)."""
+    """Turn each pair (x_i, x_{i+size/2}) by position · 10000^(-2i/size): then q·k depends on the distance only."""
     size = x.shape[-1]
     frequency = 10000.0 ** (-torch.arange(0, size, 2, device=x.device, dtype=torch.float32) / size)
     angle = (positions[..., None].float() * frequency)[:, :, None, :]

@@ -4,7 +4,7 @@
         model(...)
     maps["decoder.layers.2.cross"][0]     # [rows, heads, queries, keys], one entry per call of that layer
 
-While a recorder is open, in this thread or task only, attention takes the slower exact path that has the weights at hand.
+While a recorder is open, in this thread or task only, attention takes the slower exact path that has the weights.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Cross-entropy over the vocabulary straight from hidden vectors, with label smoothing (Szegedy et al. 2016, section 7).
+"""Cross-entropy over the vocabulary straight from hidden vectors, with label smoothing (Szegedy et al. 2016, sec. 7).
 
 With z = Wh + b and target y, loss = (1-ε)·(-log p_y) + ε/V·Σ_v(-log p_v), p = softmax(z). The gradient by z is
 p - (1-ε)·1[y] - ε/V, so it is formed together with the loss, a chunk of rows at a time: the matrix of all logits
@@ -42,7 +42,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
             likelihood -= log_p.sum()
             if smoothing:
                 log_normaliser = z.gather(1, y).float() - log_p
-                loss += smoothing * (log_normaliser.sum() - (h.float() @ mean_weight).sum() - len(h) * mean_bias)
+                loss += smoothing * (
+                    log_normaliser.sum() - (h.float() @ mean_weight).sum() - len(h) * mean_bias
+                )
             if hidden_gradient is not None and weight_gradient is not None:
                 if smoothing:
                     p.sub_(smoothing / vocabulary)
@@ -70,7 +72,7 @@ def linear_cross_entropy(
     *,
     smoothing: float = 0.0,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """The summed smoothed loss (differentiable once) and the summed negative log-likelihood (not differentiable), in nats.
+    """The summed smoothed loss (differentiable) and the summed negative log-likelihood (not), both in nats.
 
     Computes in the type of `hidden`; sums in float32. `targets` are ids below the size of the vocabulary.
     """

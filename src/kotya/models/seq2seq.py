@@ -5,7 +5,7 @@ log p(y|x) = Σ_t log p(y_t | y_<t, x). Any encoder goes with any decoder that s
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, runtime_checkable
 
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -16,13 +16,14 @@ from kotya.models.cross_entropy import linear_cross_entropy
 
 @dataclass(frozen=True)
 class Memory:
-    """What an encoder hands on. Keys are matched, values are read; for a Transformer both are the last layer's output."""
+    """What an encoder hands on: keys to match and values to read; a Transformer has its last layer's output in both."""
 
     keys: Float[Tensor, "rows source size"]
     values: Float[Tensor, "rows source size"]
     lengths: Int[Tensor, "rows"]
 
 
+@runtime_checkable
 class DecoderState(Protocol):
     """All that a decoder remembers between steps, held by the caller. A state passed in is consumed."""
 
@@ -30,10 +31,10 @@ class DecoderState(Protocol):
     def positions(self) -> Int[Tensor, "rows"]:
         """Tokens read so far in every row."""
 
-    def select(self, rows: Int[Tensor, "kept"]) -> Self:
+    def select(self, rows: Int[Tensor, "kept"]) -> "DecoderState":
         """Reorder, repeat or drop rows."""
 
-    def join(self, other: Self) -> Self:
+    def join(self, other: Any) -> "DecoderState":
         """Append the other's rows, of whatever age."""
 
 
@@ -66,7 +67,7 @@ class Decoder(nn.Module, ABC):
     def extend(
         self, tokens: Int[Tensor, "rows n"], state: Any, *, all_positions: bool = False
     ) -> tuple[Float[Tensor, "rows *n vocabulary"], DecoderState]:
-        """Read n tokens a row; logits after the last of them [rows, vocabulary], or after each [rows, n, vocabulary]."""
+        """Read n tokens a row; logits after the last one [rows, vocabulary] or after each [rows, n, vocabulary]."""
 
     def output(self, hidden: Float[Tensor, "*rows size"]) -> Float[Tensor, "*rows vocabulary"]:
         """Logits; apart from the hidden vectors, so that the loss can be fused with it."""

@@ -1,12 +1,13 @@
-"""The Transformer (Vaswani et al. 2017): attention, feed-forward layers, residuals and layer norm, and nothing recurrent.
+"""The Transformer (Vaswani et al. 2017): attention, feed-forward layers, residuals, layer norm, and nothing recurrent.
 
-Post-norm, as in the paper: x ← norm(x + dropout(sublayer(x))). Pre-norm: x ← x + dropout(sublayer(norm(x))), with one more
-norm at the end (Xiong et al. 2020). The modern block (RMSNorm, SwiGLU, no bias, rotary positions) is the same code with other parts.
+Post-norm, as in the paper: x ← norm(x + dropout(sublayer(x))). Pre-norm: x ← x + dropout(sublayer(norm(x))), with
+one more norm at the end (Xiong et al. 2020). The modern block (RMSNorm, SwiGLU, no bias, rotary positions) is the
+same code with other parts.
 """
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -62,7 +63,7 @@ class TransformerConfig(Config):
     """Multiply embeddings by √size."""
 
     @model_validator(mode="after")
-    def _heads_share_the_size(self) -> Self:
+    def _heads_share_the_size(self) -> "TransformerConfig":
         if self.size % self.heads:
             raise ValueError(
                 f"size {self.size} cannot be shared by {self.heads} heads: it must be a multiple of them"

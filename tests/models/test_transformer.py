@@ -1,0 +1,149 @@
+"""The Transformer against PyTorch's own, and promises 1 and 2 of the design."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kotya.models.seq2seq import Seq2Seq
+from kotya.models.transformer import PRESETS, TransformerConfig
+
+VOCABULARY = 23
+VARIANTS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "pre-norm": {"norm": "pre", "activation": "gelu"},
+    "modern": {
+        "norm": "pre",
+        "normalization": "rms",
+        "activation": "swiglu",
+        "bias": False,
+        "positions": "rotary",
+    },
+    "learned": {"positions": "learned", "share": "output", "output_bias": True, "activation": "swish"},
+    "halves": {"position_layout": "halves", "share": "none", "scale_embedding": False},
+}
+
+
+def build(**options: Any) -> Seq2Seq:
+    torch.manual_seed(1)
+    small = {"size": 16, "heads": 2, "feed_forward": 32, "encoder_layers": 2, "decoder_layers": 2}
+    return TransformerConfig(**small | options).build(VOCABULARY, VOCABULARY).eval()
+
+
+def random_lines(*lengths: int, seed: int = 2) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(VOCABULARY, (length,), generator=generator) for length in lengths]
+
+
+def batch(lines: list[Tensor]) -> tuple[Tensor, Tensor]:
+    return nn.utils.rnn.pad_sequence(lines, batch_first=True, padding_value=3), torch.tensor(
+        [len(x) for x in lines]
+    )
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@torch.no_grad()
+def test_a_line_does_not_depend_on_the_lines_beside_it(variant: str) -> None:
+    model = build(**VARIANTS[variant])
+    sources, targets = random_lines(5, 11, 1), random_lines(4, 2, 9, seed=3)
+    together = model.decoder.output(model(*batch(sources), batch(targets)[0]))
+    for row, (source, target) in enumerate(zip(sources, targets, strict=True)):
+        alone = model.decoder.output(model(*batch([source]), target[None]))[0]
+        torch.testing.assert_close(together[row, : len(target)], alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@torch.no_grad()
+def test_cached_equals_uncached(variant: str) -> None:
+    model = build(**VARIANTS[variant])
+    source, lengths = batch(random_lines(5, 11, 1))
+    targets = batch(random_lines(7, 7, 7, seed=3))[0]
+    whole = model.decoder.output(model(source, lengths, targets))
+    state = model.decoder.start(model.encode(source, lengths))
+    first, state = model.decoder.extend(targets[:, :3], state, all_positions=True)
+    torch.testing.assert_close(first, whole[:, :3], atol=1e-5, rtol=1e-5)
+    for t in range(3, 7):
+        logits, state = model.decoder.extend(targets[:, t : t + 1], state)
+        torch.testing.assert_close(logits, whole[:, t], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@torch.no_grad()
+def test_rows_reorder_repeat_leave_and_join(variant: str) -> None:
+    """A batch with rows of every age and many rows a line goes on exactly as whole sequences say."""
+    model = build(**VARIANTS[variant])
+    sources, targets = random_lines(5, 11, 2), random_lines(40, 40, 40, seed=3)
+    whole = [
+        model.decoder.output(model(*batch([s]), t[None]))[0] for s, t in zip(sources, targets, strict=True)
+    ]
+    state = model.decoder.start(model.encode(*batch(sources[:2])))
+    _, state = model.decoder.extend(torch.stack(targets[:2])[:, :4], state)
+    state = state.select(torch.tensor([1, 1, 0]))
+    state = state.join(model.decoder.start(model.encode(*batch(sources[2:]))))
+    rows, ages = [1, 1, 0, 2], [4, 4, 4, 0]
+    selections = {2: [3, 0], 8: [0, 1, 0, 0, 1], 16: [2]}
+    for step in range(25):
+        tokens = torch.stack([targets[line][age] for line, age in zip(rows, ages, strict=True)])[:, None]
+        logits, state = model.decoder.extend(tokens, state)
+        expected = torch.stack([whole[line][age] for line, age in zip(rows, ages, strict=True)])
+        torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
+        ages = [age + 1 for age in ages]
+        assert state.positions.tolist() == ages
+        if step in selections:
+            kept = selections[step]
+            state = state.select(torch.tensor(kept))
+            rows, ages = [rows[i] for i in kept], [ages[i] for i in kept]
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+@torch.no_grad()
+def test_the_layers_compute_what_pytorch_s_own_do(norm: str) -> None:
+    """Weights copied into nn.Transformer's layers give the same output; embeddings and positions stay ours."""
+    model = build(norm=norm, encoder_layers=1, decoder_layers=1)
+    nn.init.normal_(model.decoder.layers[0].cross.query.bias)
+    options: dict[str, Any] = {"dropout": 0.0, "batch_first": True, "norm_first": norm == "pre"}
+    encoder, decoder = model.encoder.layers[0], model.decoder.layers[0]
+    theirs = nn.TransformerDecoderLayer(16, 2, 32, **options).eval()
+    for attention, other in ((decoder.attention, theirs.self_attn), (decoder.cross, theirs.multihead_attn)):
+        projections = (attention.query, attention.key, attention.value)
+        other.in_proj_weight.copy_(torch.cat([p.weight for p in projections]))
+        other.in_proj_bias.copy_(torch.cat([p.bias for p in projections]))
+        other.out_proj.load_state_dict(attention.output.state_dict())
+    theirs.linear1.load_state_dict(decoder.feed_forward.inner.state_dict())
+    theirs.linear2.load_state_dict(decoder.feed_forward.outer.state_dict())
+    source, lengths = batch(random_lines(6, 3))
+    targets = batch(random_lines(5, 5, seed=3))[0]
+    memory = model.encode(source, lengths)
+    embedded = model.decoder.embedding(targets, torch.arange(5)[None], 4)
+    causal = nn.Transformer.generate_square_subsequent_mask(5, dtype=torch.bool)
+    padding = torch.arange(6) >= lengths[:, None]
+    expected = model.decoder.norm(theirs(embedded, memory.keys, causal, memory_key_padding_mask=padding))
+    torch.testing.assert_close(model.decoder(targets, memory), expected, atol=1e-5, rtol=1e-5)
+    assert encoder is not decoder
+
+
+def test_sharing_is_one_matrix() -> None:
+    every = build(share="all")
+    assert every.encoder.embedding.weight is every.decoder.embedding.weight is every.decoder.output_weight
+    output = build(share="output")
+    assert output.encoder.embedding.weight is not output.decoder.embedding.weight
+    assert output.decoder.embedding.weight is output.decoder.output_weight
+    none = build(share="none")
+    assert none.decoder.embedding.weight is not none.decoder.output_weight
+
+
+def test_base_has_the_size_of_the_paper() -> None:
+    """Table 3: 65 million parameters for base with a joint vocabulary of 37,000."""
+    with torch.device("meta"):
+        model = PRESETS["transformer-base"].build(37000, 37000)
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(65e6, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"size": 10, "heads": 4}, "multiple"), ({"size": 6, "heads": 2, "positions": "rotary"}, "even")],
+)
+def test_sizes_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TransformerConfig(**options)
