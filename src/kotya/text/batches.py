@@ -1,4 +1,6 @@
-"""Batches by token budget: examples of near length together, so that few positions are padding, in an order drawn by (seed, epoch)."""
+"""Batches by token budget: examples of near length together, so that few positions are padding, in a drawn order."""
+
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +12,13 @@ Indices = NDArray[np.int64]
 
 
 class Batches:
-    """Every example once an epoch, in batches whose rows times longest row stay within `tokens` on either side, end included."""
+    """Every example once an epoch, in batches whose rows times longest row stay within `tokens` on either side."""
 
     def __init__(self, source_lengths: Lengths, target_lengths: Lengths, *, tokens: int, seed: int) -> None:
-        """Lengths are of the examples without end. Raises KotyaError where there is no example, or one alone is over the budget."""
+        """Lengths are of the examples without end; the budget counts it.
+
+        Raises KotyaError where there is no example, or one alone is over the budget.
+        """
         if len(source_lengths) == 0:
             raise KotyaError("there is no example to train on: cleaning dropped them all")
         # int32 is plenty and half the memory of what numpy would choose.
@@ -28,33 +33,33 @@ class Batches:
             )
 
     def epoch(self, epoch: int) -> list[Indices]:
-        """The batches of an epoch, as arrays of example indices: a pure function of (seed, epoch), so a slice of it resumes."""
+        """The batches of an epoch, as arrays of example indices: a pure function of (seed, epoch); a slice resumes."""
         random = np.random.default_rng([self.seed, epoch])
         order = self.by_length(random)
         # The first batch is cut short by chance, so that batch boundaries fall elsewhere every epoch.
         cuts = self.cuts(order, first=random.uniform(0.25, 1.0))
-        batches = [order[start:stop] for start, stop in zip(cuts, cuts[1:], strict=False)]
+        batches = [order[start:stop] for start, stop in pairwise(cuts)]
         return [batches[i] for i in random.permutation(len(batches))]
 
     def by_length(self, random: np.random.Generator) -> Indices:
-        """Examples by target length, then by source length to and fro, so that neighbours are near on both sides; equal ones by chance."""
+        """Examples by the length of their longer side, within that by how much the sides differ; equal ones by chance.
+
+        The difference runs to and fro, so that neighbours are near on both sides where the longer one grows too.
+        """
         shuffled = random.permutation(len(self.target))
-        source, target = self.source[shuffled], self.target[shuffled]
-        to_and_fro = np.where(target % 2 == 0, source, -source)
-        return shuffled[np.lexsort((to_and_fro, target))]
+        longer = np.maximum(self.source, self.target)[shuffled]
+        difference = (self.source - self.target)[shuffled]
+        return shuffled[np.lexsort((np.where(longer % 2 == 0, difference, -difference), longer))]
 
     def cuts(self, order: Indices, first: float) -> list[int]:
         """Where batches begin and end in the order, each as long as the budget allows (the first, that share of it)."""
-        source, target = self.source[order], self.target[order]
-        cuts, budget = [0], max(self.tokens * first, float(max(source[0], target[0])))
-        while cuts[-1] < len(order):
-            start = cuts[-1]
-            # No more rows than these can fit, since lengths only grow along the order.
-            window = slice(start, start + int(budget) // int(target[start]) + 1)
-            longest = np.maximum(np.maximum.accumulate(source[window]), np.maximum.accumulate(target[window]))
-            cost = longest.astype(np.int64) * np.arange(1, len(longest) + 1)
-            cuts.append(start + max(int(np.searchsorted(cost, budget, side="right")), 1))
-            budget = float(self.tokens)
+        longer = np.maximum(self.source, self.target)[order].astype(np.int64)  # grows along the order
+        cuts, budget = [0], max(int(self.tokens * first), int(longer[0]))
+        while (start := cuts[-1]) < len(order):
+            rows = longer[start : start + budget // int(longer[start])]
+            fitting = rows * np.arange(1, len(rows) + 1) <= budget
+            cuts.append(start + max(int(fitting.sum()), 1))
+            budget = self.tokens
         return cuts
 
 

@@ -1,15 +1,17 @@
 """Byte-pair encoding: the most frequent pair of neighbouring symbols becomes one symbol, again and again.
 
-Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword Units". Learned and applied by the `tokenizers`
-library; BPE-dropout (Provilkov et al. 2020) and the merge table's step by step are here. A word is what stands between
-spaces, marked by ▁ at its front; punctuation marks and digits stand alone ("Männer." is "▁Männer" and "."). A character that
-is in no piece becomes its UTF-8 bytes, <0x00> to <0xFF>, so that every text can be encoded, and decoded without loss.
+Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword Units". Learned and applied by the
+`tokenizers` library; BPE-dropout (Provilkov et al. 2020) and the merge table's step by step are here. A word is what
+stands between spaces, marked by ▁ at its front; punctuation marks and digits stand alone ("Männer." is "▁Männer" and
+"."). A character that is in no piece becomes its UTF-8 bytes, <0x00> to <0xFF>, so that every text can be encoded, and
+decoded without loss.
 """
 
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,8 +24,8 @@ SPACE = "▁"
 SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
 BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 RESERVED = len(SPECIALS) + len(BYTES)
-# A mark that the encoding itself uses (▁, or </w> of imported codes) may stand in a text too. There it is written as two
-# characters, ESCAPE and "b", and ESCAPE itself, a noncharacter of Unicode, as ESCAPE and "a"; decoding undoes both.
+# A mark that the encoding itself uses (▁, or </w> of imported codes) may stand in a text too. There it is written as
+# ESCAPE and "b", and ESCAPE itself, a noncharacter of Unicode, as ESCAPE and "a"; decoding undoes both.
 ESCAPE = "\U0010ffff"
 # What str.split() calls whitespace: Unicode's White_Space and the four ASCII separators.
 WHITESPACE = r"[\s\x{1c}-\x{1f}\x{85}]+"
@@ -31,13 +33,13 @@ WHITESPACE = r"[\s\x{1c}-\x{1f}\x{85}]+"
 Pair = tuple[str, str]
 
 
-# ── Learning ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Learning ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def learn(lines: Iterable[str], size: int) -> Tokenizer:
     """Learn a vocabulary of at most `size` pieces: 4 special ones, 256 bytes, the characters, and a piece a merge.
 
-    The lines are streamed; only word counts are held. Raises KotyaError where there is no text, or `size` has no room for merges.
+    The lines are streamed; only word counts are held. Raises KotyaError where there is no text, or no room for merges.
     """
     if size <= RESERVED:
         raise KotyaError(
@@ -66,7 +68,7 @@ def numbered(pieces: Iterable[str]) -> dict[str, int]:
 
 
 def lossless_tokenizer(vocabulary: dict[str, int], merges: list[Pair]) -> Tokenizer:
-    """A tokenizer whose words are marked by ▁ in front, and which decodes to the very text, runs of whitespace aside."""
+    """A tokenizer whose words have ▁ in front, and which decodes to the very text, runs of whitespace aside."""
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, byte_fallback=True))
     tokenizer.normalizer = normalizers.Sequence([*whitespace_normalizers(), *escape(SPACE)])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -97,7 +99,7 @@ def unescape(mark: str) -> list[Any]:
     return [decoders.Replace(ESCAPE + "b", mark), decoders.Replace(ESCAPE + "a", ESCAPE)]
 
 
-# ── Codes of subword-nmt ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Codes of subword-nmt ──────────────────────────────────────────────────────────────────────────────────
 
 END_OF_WORD = "</w>"
 
@@ -155,70 +157,81 @@ def import_codes(path: Path, lines: Iterable[str]) -> Tokenizer:
     return tokenizer
 
 
-# ── BPE-dropout ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── BPE-dropout ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+NO_MERGE = 1 << 62  # the rank of a pair that no merge makes
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """What a word starts from: the ids of its characters, and for each two neighbours the rank of their merge."""
+
+    ids: list[int]
+    ranks: list[int]
 
 
 class MergeTable:
-    """The merges of a BPE tokenizer, applied to a word by our own code, so that merges can be dropped with a seed of ours."""
+    """The merges of a BPE tokenizer, applied by our own code, so that merges can be dropped with a seed of ours."""
 
     def __init__(self, model: Mapping[str, Any]) -> None:
         """`model`: the `model` part of a tokenizer's file."""
         self.vocabulary: dict[str, int] = model["vocab"]
         self.suffix: str = model.get("end_of_word_suffix") or ""
-        names = (merge if not isinstance(merge, str) else merge.split(" ") for merge in model["merges"])
+        merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
         ids = self.vocabulary
-        self.ranks: dict[tuple[int, int], tuple[int, int]] = {
-            (ids[left], ids[right]): (rank, ids[left + right]) for rank, (left, right) in enumerate(names)
-        }
+        self.ranks = {(ids[left], ids[right]): rank for rank, (left, right) in enumerate(merges)}
+        self.merged = [ids[left + right] for left, right in merges]
         self.unknown: int | None = ids.get(model.get("unk_token") or "")
 
-    def symbols(self, word: str) -> list[int]:
-        """The ids a word starts from: its characters, or their bytes where a character is no piece."""
-        ids = []
+    def symbols(self, word: str) -> Symbols:
+        """The characters of a word, or their bytes where a character is no piece."""
+        ids: list[int] = []
         for index, character in enumerate(word):
             symbol = character + (self.suffix if index == len(word) - 1 else "")
             known = self.vocabulary.get(symbol)
             if known is not None:
                 ids.append(known)
-                continue
-            values = [self.vocabulary.get(BYTES[byte], self.unknown) for byte in symbol.encode()]
-            ids.extend(value for value in values if value is not None)
-        return ids
+            else:
+                values = [self.vocabulary.get(BYTES[byte], self.unknown) for byte in symbol.encode()]
+                ids.extend(value for value in values if value is not None)
+        return Symbols(ids, [self.ranks.get(pair, NO_MERGE) for pair in pairwise(ids)])
 
-    def segment(self, word: str, dropout: float, random: Random) -> list[int]:
-        """Algorithm 1 of Provilkov et al. 2020: at every step each merge that could be made is dropped with probability
-        `dropout`, and of the rest the one learned first is made (everywhere it was not dropped), until none is left."""
-        ids = self.symbols(word)
-        ranks, draw = self.ranks, random.random
-        while len(ids) > 1:
-            open_merges = [
-                (ranks[pair], place)
-                for place, pair in enumerate(zip(ids, ids[1:], strict=False))
-                if pair in ranks and draw() >= dropout
-            ]
-            if not open_merges:
+    def segment(self, word: Symbols, dropout: float, random: Random) -> list[int]:
+        """Algorithm 1 of Provilkov et al. 2020, until no merge is left.
+
+        At every step each merge that could be made is dropped with probability `dropout`, and of the rest the one
+        learned first is made, wherever it was not dropped.
+
+        Whether a merge is dropped is drawn only where it could still be the first; the others' draws would change nothing.
+        """
+        ids, ranks = list(word.ids), list(word.ranks)
+        while ranks:
+            best, places = NO_MERGE, []
+            for place, rank in enumerate(ranks):
+                if rank > best or rank == NO_MERGE or random.random() < dropout:
+                    continue
+                if rank < best:
+                    best, places = rank, [place]
+                elif place > places[-1] + 1:  # of two that overlap, the left one
+                    places.append(place)
+            if not places:
                 break
-            chosen = min(open_merges)[0]
-            places = {place for merge, place in open_merges if merge == chosen}
-            ids = merge_at(ids, places, chosen[1])
+            for place in reversed(places):
+                self.merge(ids, ranks, place, self.merged[best])
         return ids
 
-
-def merge_at(ids: list[int], places: set[int], merged: int) -> list[int]:
-    """The pairs that start at `places` replaced by one id; of two that overlap, the left one."""
-    result: list[int] = []
-    index = 0
-    while index < len(ids):
-        if index in places:
-            result.append(merged)
-            index += 2
-        else:
-            result.append(ids[index])
-            index += 1
-    return result
+    def merge(self, ids: list[int], ranks: list[int], place: int, merged: int) -> None:
+        """Join the symbols at `place` and after it, in place."""
+        ids[place : place + 2] = [merged]
+        del ranks[place]
+        if place > 0:
+            ranks[place - 1] = self.ranks.get((ids[place - 1], merged), NO_MERGE)
+        if place < len(ranks):
+            ranks[place] = self.ranks.get((merged, ids[place + 1]), NO_MERGE)
 
 
-# ── The merge table, step by step ───────────────────────────────────────────────────────────────────────────────────────
+# ── The merge table, step by step ─────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)
@@ -240,7 +253,7 @@ def learn_steps(words: Mapping[str, int], steps: int | None = None) -> Iterator[
     while steps is None or steps > 0:
         counts: Counter[Pair] = Counter()
         for word, symbols in segmented.items():
-            for pair in zip(symbols, symbols[1:], strict=False):
+            for pair in pairwise(symbols):
                 counts[pair] += words[word]
         if not counts:
             return
@@ -269,7 +282,7 @@ def segment_steps(word: str, merges: Sequence[Pair]) -> list[tuple[Pair | None, 
     symbols = tuple(word)
     steps: list[tuple[Pair | None, tuple[str, ...]]] = [(None, symbols)]
     while True:
-        known = [pair for pair in zip(symbols, symbols[1:], strict=False) if pair in ranks]
+        known = [pair for pair in pairwise(symbols) if pair in ranks]
         if not known:
             return steps
         pair = min(known, key=ranks.__getitem__)

@@ -1,7 +1,7 @@
 """Token ids of a parallel corpus on the disk, memory-mapped, so that a corpus of any size trains in little memory.
 
-A cache is a folder named by a hash of everything it is made from: the files' contents, the vocabularies, the cleaning settings.
-Where any of it changes, another folder is built; a folder appears whole, by a rename, or not at all.
+A cache is a folder named by a hash of everything it is made from: the files' contents, the vocabularies, the cleaning
+settings. Where any of it changes, another folder is built; a folder appears whole, by a rename, or not at all.
 """
 
 import hashlib
@@ -135,8 +135,8 @@ class TokenCache:
     ) -> ParallelTokens:
         """The cache of these files below `directory`, built first where it is not there yet.
 
-        `processes` as many workers as the machine has cores by default, none for small files. Raises KotyaError for files
-        that are bad input (see corpus) or of which cleaning leaves nothing; a cache that is damaged is built again.
+        `processes`: by default as many workers as the machine has cores, none for small files. Raises KotyaError for
+        files that are bad input (see corpus) or of which cleaning leaves nothing; a damaged cache is built again.
         """
         folder = Path(directory) / cache_key(source, target, vocabularies, cleaning)
         if folder.is_dir():
@@ -183,7 +183,7 @@ def content_hash(path: Path) -> str:
         raise KotyaError(f"{path}: a folder, where a text file is expected") from None
 
 
-# ── Building ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── Building ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def build(
@@ -195,7 +195,7 @@ def build(
     processes: int,
     total: int | None,
 ) -> None:
-    """Write a cache into an empty folder; `total` is the size of the source files, for the progress bar, or None for no bar."""
+    """Write a cache into an empty folder; `total`: bytes of source files, for the progress bar, None for no bar."""
     report = dict.fromkeys(("kept", *cleaning.REASONS), 0)
     position = Position()
     chunks = read_chunks(source, target, cleaning_config, report, position)
@@ -239,7 +239,7 @@ def progress_bar(total: int | None) -> Progress:
 def read_chunks(
     source: TextSource, target: TextSource, config: CleaningConfig, report: dict[str, int], position: Position
 ) -> Iterator[list[tuple[str, str]]]:
-    """Pairs in chunks for the workers, bounded in lines and in characters; lines that are not UTF-8 are counted or raised."""
+    """Pairs in chunks, bounded in lines and in characters; lines that are not UTF-8 are counted or raised."""
     chunk: list[tuple[str, str]] = []
     characters = 0
     for path, other, number, one, two in parallel_marked(source, target, position):
@@ -342,7 +342,7 @@ class CacheWriter:
         names = [
             f"{side}.{part}" for side in SIDES for part in ("ids", "lengths", "starts", "text", "text.starts")
         ]
-        self.files: dict[str, BinaryIO] = {name: open(folder / name, "wb") for name in [*names, "hashes"]}
+        self.files: dict[str, BinaryIO] = {name: (folder / name).open("wb") for name in [*names, "hashes"]}
         self.ends = dict.fromkeys((name for name in self.files if name.endswith("starts")), 0)
         for name in self.ends:
             self.files[name].write(np.zeros(1, dtype=np.int64).tobytes())

@@ -1,4 +1,4 @@
-"""Which sentence pairs a translator should not learn from: empty, too long, of unlikely length ratio, repeated, not UTF-8.
+"""Which pairs a translator should not learn from: empty, too long, of unlikely length ratio, repeated, not UTF-8.
 
 Every dropped pair is counted under one reason, the first that holds.
 """

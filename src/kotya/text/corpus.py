@@ -1,6 +1,6 @@
-"""Readers of text files: one sentence a line, plain or gzip, alone, in parallel, or as columns of a TSV; always streaming.
+"""Readers of text files: one sentence a line, plain or gzip, alone, in parallel, or as columns of a TSV; streaming.
 
-Lines end with \\n or \\r\\n and nothing else, so that other Unicode line breaks inside a sentence never misalign two files.
+Lines end with \\n or \\r\\n and nothing else, so that other line breaks inside a sentence never misalign files.
 """
 
 import gzip
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from kotya.errors import KotyaError
 
@@ -63,8 +63,8 @@ class Position:
 def read_lines(path: Path, column: int | None = None) -> Iterator[str]:
     """The lines of one file, without their line ends; with a column, that field of every line.
 
-    Raises KotyaError for a file that is missing, empty, not gzip though named so, or not UTF-8 (naming the line), and for
-    a line that has too few columns.
+    Raises KotyaError for a file that is missing, empty, not gzip though named so, or not UTF-8 (naming the line), and
+    for a line that has too few columns.
     """
     for number, line in enumerate(read_marked(path, column), start=1):
         if line is None:
@@ -125,7 +125,7 @@ def parallel_marked(
     before = 0
     for path, other in zip(source.paths, target.paths, strict=True):
         here = Position()
-        missing = object()
+        missing: Any = object()
         ones, twos = read_marked(path, source.column, here), read_marked(other, target.column)
         for number, (one, two) in enumerate(zip_longest(ones, twos, fillvalue=missing), start=1):
             if one is missing or two is missing:
@@ -135,8 +135,6 @@ def parallel_marked(
                     f"{path} has {counts[0]:,} lines but {other} has {counts[1]:,}; "
                     "line n of one must be the translation of line n of the other"
                 )
-            assert not isinstance(one, object) or isinstance(one, str | None)
-            assert isinstance(two, str | None)
             if position is not None:
                 position.done = before + here.done
             yield path, other, number, one, two
@@ -156,7 +154,8 @@ def field(line: str, column: int, path: Path, number: int) -> str:
 def not_utf8(path: Path, number: int) -> KotyaError:
     """The error for a line that is not UTF-8."""
     return KotyaError(
-        f"{path}:{number}: not valid UTF-8; save the file as UTF-8, or set cleaning.invalid: drop to leave such lines out"
+        f"{path}:{number}: not valid UTF-8; save the file as UTF-8, "
+        "or set `invalid: drop` under data.cleaning to leave such lines out of training"
     )
 
 
@@ -179,7 +178,7 @@ def open_binary(path: Path) -> Iterator[tuple[BinaryIO, BinaryIO]]:
             with (
                 gzip.GzipFile(fileobj=raw, mode="rb") as unpacked,
                 io.BufferedReader(unpacked, 1 << 18) as handle,
-            ):  # type: ignore[arg-type]
-                yield handle, raw  # type: ignore[misc]
+            ):
+                yield handle, raw
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise KotyaError(f"{path}: not a whole gzip file ({error}); copy it again or unpack it") from None

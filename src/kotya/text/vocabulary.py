@@ -1,12 +1,13 @@
-"""A vocabulary: pieces and their ids, around one `tokenizers.Tokenizer`, and which ids play the parts of pad, unknown, begin and end.
+"""A vocabulary: pieces and ids around one `tokenizers.Tokenizer`, and which ids play pad, unknown, begin and end.
 
-The file is the `tokenizers` library's own format. The parts are its post-processor's named special tokens, so that the file alone
-restores them and any program that reads such files appends `end` as we do.
+The file is the `tokenizers` library's own format. The parts are its post-processor's named special tokens, so that the
+file alone restores them and any program that reads such files appends `end` as we do.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -44,8 +45,16 @@ class VocabularyConfig(Config):
         return Vocabulary.learn(source.lines(), self.size), Vocabulary.learn(target.lines(), self.size)
 
 
+@dataclass
+class Samples:
+    """A word under BPE-dropout: what its parts start from, and its segmentations drawn so far."""
+
+    parts: list[bpe.Symbols]
+    drawn: list[tuple[int, ...] | None]
+
+
 class Vocabulary:
-    """Pieces and ids. `pad`, `begin` and `end` are ids and may coincide; `unknown` is None where nothing is unencodable."""
+    """Pieces and ids. `pad`, `begin`, `end` may coincide; `unknown` is None where nothing is unencodable."""
 
     def __init__(self, tokenizer: Tokenizer, *, pad: int, unknown: int | None, begin: int, end: int) -> None:
         """Raises KotyaError where a part's id is not in the tokenizer."""
@@ -62,7 +71,7 @@ class Vocabulary:
         self._file = json.dumps(self._content, ensure_ascii=False, indent=1)
         self.fingerprint: str = hashlib.blake2b(self._file.encode(), digest_size=16).hexdigest()
         self._table: bpe.MergeTable | None = None
-        self._samples: dict[str, list[tuple[int, ...] | None]] = {}
+        self._samples: dict[str, Samples] = {}
         self._samples_of: tuple[float, int] | None = None
 
     @classmethod
@@ -93,7 +102,7 @@ class Vocabulary:
         """Worker processes get the file's text, not the caches."""
         return from_text, (self._file,)
 
-    # ── Text to ids and back ────────────────────────────────────────────────────────────────────────────────────────────
+    # ── Text to ids and back ──────────────────────────────────────────────────────────────────────────────
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text, no special ones added; text that looks like a special piece is text."""
@@ -132,13 +141,14 @@ class Vocabulary:
                 word, written = word + 1, b""
         return numbers
 
-    # ── BPE-dropout ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── BPE-dropout ───────────────────────────────────────────────────────────────────────────────────────
 
     def sample(self, text: str, dropout: float, seed: int, epoch: int, example: int) -> list[int]:
         """A segmentation with every merge left out with probability `dropout`: a pure function of the arguments.
 
-        Each word has 64 segmentations drawn by (seed, word), and (seed, epoch, example) says which of them each occurrence
-        takes; so a corpus costs little more than looking words up. Raises KotyaError for a vocabulary that is not BPE.
+        Each word has 64 segmentations drawn by (seed, word), and (seed, epoch, example) says which of them each
+        occurrence takes; so a corpus costs little more than looking words up. The tokenizer is applied word by word,
+        so it must not join words. Raises KotyaError for a vocabulary that is not BPE.
         """
         if dropout == 0:
             return self.encode(text)
@@ -149,26 +159,28 @@ class Vocabulary:
         samples, ids = self._samples, list[int]()
         for word, choice in zip(words, choices, strict=True):
             known = samples.get(word)
-            drawn = known[choice % SAMPLES] if known is not None else None
+            drawn = known.drawn[choice % SAMPLES] if known is not None else None
             ids.extend(drawn if drawn is not None else self._draw(word, choice % SAMPLES, dropout, seed))
         return ids
 
     def _draw(self, word: str, choice: int, dropout: float, seed: int) -> tuple[int, ...]:
         """Sample number `choice` of a word, drawn and kept."""
         table = self.merge_table()
+        known = self._samples.get(word)
+        if known is None:
+            if len(self._samples) >= WORDS:
+                self._samples.clear()
+            known = Samples([table.symbols(part) for part in self._parts(word)], [None] * SAMPLES)
+            self._samples[word] = known
         key = hashlib.blake2b(b"%d %d " % (seed, choice) + word.encode(), digest_size=8).digest()
         random = Random(int.from_bytes(key, "little"))
-        drawn = tuple(
-            number for part in self._word_parts(word) for number in table.segment(part, dropout, random)
-        )
-        if len(self._samples) > WORDS:
-            self._samples.clear()
-        kept = self._samples.setdefault(word, [None] * SAMPLES)
-        drawn = next((other for other in kept if other == drawn), drawn)  # equal samples share one tuple
-        kept[choice] = drawn
+        drawn = tuple(number for part in known.parts for number in table.segment(part, dropout, random))
+        if drawn in known.drawn:  # equal samples share one tuple
+            drawn = known.drawn[known.drawn.index(drawn)] or drawn
+        known.drawn[choice] = drawn
         return drawn
 
-    def _word_parts(self, word: str) -> list[str]:
+    def _parts(self, word: str) -> list[str]:
         """What merges never cross: the word normalised and cut by the tokenizer's own rules."""
         normalizer, cutter = self._engine.normalizer, self._engine.pre_tokenizer
         normalised = normalizer.normalize_str(word) if normalizer is not None else word
@@ -187,7 +199,7 @@ class Vocabulary:
             self._table = bpe.MergeTable(self._content["model"])
         return self._table
 
-    # ── File ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── File ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def save(self, path: Path) -> None:
         """Write the file, in the `tokenizers` library's format."""
@@ -216,18 +228,20 @@ BYTE_PIECES = frozenset(bpe.BYTES)
 def from_text(text: str) -> Vocabulary:
     """A vocabulary from its file's text. Raises KotyaError where it is none."""
     try:
-        roles = json.loads(text)["post_processor"]["special_tokens"]
-        parts = {role: roles[role]["ids"][0] if role in roles else None for role in ROLES}
+        named = json.loads(text)["post_processor"]["special_tokens"]
+        parts = {role: int(named[role]["ids"][0]) for role in ROLES if role in named}
     except (ValueError, KeyError, TypeError, IndexError):
         raise KotyaError("not a vocabulary (tokenizer.json) that kotya wrote") from None
-    missing = [role for role in ROLES if role != "unknown" and parts[role] is None]
+    missing = [role for role in ROLES if role != "unknown" and role not in parts]
     if missing:
         raise KotyaError(f"the tokenizer does not say which id is {missing[0]}")
     try:
         tokenizer = Tokenizer.from_str(text)
     except Exception as error:  # the library raises bare Exception for every malformed file
         raise KotyaError(f"not a tokenizer that the tokenizers library reads ({error})") from None
-    return Vocabulary(tokenizer, **parts)
+    return Vocabulary(
+        tokenizer, pad=parts["pad"], unknown=parts.get("unknown"), begin=parts["begin"], end=parts["end"]
+    )
 
 
 def piece_list(model: dict[str, Any]) -> list[str]:
