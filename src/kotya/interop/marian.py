@@ -14,13 +14,13 @@ from typing import Any, Literal, TypeVar
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
-from tokenizers import Tokenizer
 from torch import Tensor
 
 from kotya.errors import KotyaError
-from kotya.interop.sentencepiece import SentencePieceModel, add_codes, build_tokenizer
+from kotya.interop.sentencepiece import SentencePieceModel, build_tokenizer
 from kotya.models.seq2seq import Seq2Seq
 from kotya.models.transformer import Activation, TransformerConfig
+from kotya.text.vocabulary import Vocabulary
 
 ACTIVATIONS: dict[str, Activation] = {"relu": "relu", "gelu": "gelu", "swish": "swish", "silu": "swish"}
 
@@ -76,25 +76,13 @@ class GenerationConfig(BaseModel):
 
 
 @dataclass(frozen=True)
-class MarianVocabulary:
-    """One side's tokenizer and what its ids mean."""
-
-    tokenizer: Tokenizer
-    size: int
-    pad: int
-    unknown: int
-    begin: int
-    end: int
-
-
-@dataclass(frozen=True)
 class Marian:
     """A MarianMT folder, read."""
 
     config: TransformerConfig
     model: Seq2Seq
-    source: MarianVocabulary
-    target: MarianVocabulary
+    source: Vocabulary
+    target: Vocabulary
     banned: list[int]
     """Ids that the target never holds."""
     beam: int
@@ -116,7 +104,7 @@ def read_marian(folder: Path) -> Marian:
         target_ids = _read_ids(folder / "target_vocab.json", target_size)
     architecture = transformer_config(config, folder / "config.json")
     model = architecture.build(source_size, target_size)
-    load_weights(model, folder / "model.safetensors", config)
+    load_weights(model, folder / "model.safetensors", tied=config.tie_word_embeddings)
     banned = generation.bad_words_ids or config.bad_words_ids or []
     if any(len(words) != 1 for words in banned):
         raise KotyaError(f"{folder}: bad_words_ids of more than one piece are not read")
@@ -172,8 +160,11 @@ def transformer_config(config: MarianConfig, path: Path) -> TransformerConfig:
         raise KotyaError(f"{path}: {problem.errors()[0]['msg']}") from None
 
 
-def load_weights(model: Seq2Seq, path: Path, config: MarianConfig) -> None:
-    """Copy every weight of the file to its place in the model, in float32."""
+def load_weights(model: Seq2Seq, path: Path, *, tied: bool) -> None:
+    """Copy every weight of the file to its place in the model, in float32.
+
+    Embeddings that are one are stored as `model.shared.weight` alone.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -183,7 +174,7 @@ def load_weights(model: Seq2Seq, path: Path, config: MarianConfig) -> None:
         raise KotyaError(f"{path}: broken or cut off ({problem}); fetch it again") from None
     shared = stored.get("model.shared.weight")
     for name, parameter in model.named_parameters():
-        theirs = marian_name(name, config)
+        theirs = marian_name(name, tied=tied)
         tensor = stored.get(theirs, shared if "embed_tokens" in theirs else None)
         if tensor is None and name == "decoder.output_bias":
             tensor = torch.zeros_like(parameter)
@@ -230,38 +221,32 @@ PLACES = {
 """kotya's name of a layer's part, and Marian's."""
 
 
-def marian_name(name: str, config: MarianConfig) -> str:
+def marian_name(name: str, *, tied: bool) -> str:
     """Where a weight of ours is in a Marian file: `encoder.layers.0.cross.key.bias` and so on."""
     if name == "decoder.output_bias":
         return "final_logits_bias"
-    if name == "decoder.output_weight":
-        return "model.decoder.embed_tokens.weight" if config.tie_word_embeddings else "lm_head.weight"
-    if name.endswith("embedding.weight"):
-        side = name.split(".")[0]
-        return (
-            "model.shared.weight"
-            if config.share_encoder_decoder_embeddings
-            else f"model.{side}.embed_tokens.weight"
-        )
+    if name == "decoder.output_weight" and not tied:
+        return "lm_head.weight"
+    if name.endswith(("embedding.weight", "output_weight")):
+        return f"model.{name.split('.')[0]}.embed_tokens.weight"
     side, layers, depth, *place, kind = name.split(".")
     return f"model.{side}.{layers}.{depth}.{PLACES['.'.join(place)]}.{kind}"
 
 
-def _vocabulary(path: Path, ids: Mapping[str, int], unknown: str, config: MarianConfig) -> MarianVocabulary:
+def _vocabulary(path: Path, ids: Mapping[str, int], unknown: str, config: MarianConfig) -> Vocabulary:
     if unknown not in ids:
         raise KotyaError(f"{path.parent}: the vocabulary lacks its unknown piece {unknown!r}")
     if not path.exists():
         raise KotyaError(f"{path}: no such file; a MarianMT folder has its sentencepiece model there")
-    tokenizer = build_tokenizer(SentencePieceModel.read(path), ids, unknown)
-    add_codes(tokenizer, [piece for piece in ids if piece.startswith(">>") and piece.endswith("<<")])
-    return MarianVocabulary(
-        tokenizer,
-        len(ids),
-        pad=config.pad_token_id,
-        unknown=ids[unknown],
-        begin=config.decoder_start_token_id,
-        end=config.eos_token_id,
-    )
+    roles = {
+        "pad": config.pad_token_id,
+        "unknown": ids[unknown],
+        "begin": config.decoder_start_token_id,
+        "end": config.eos_token_id,
+    }
+    model = SentencePieceModel.read(path)
+    tokenizer = build_tokenizer(model, ids, special=set(roles.values()), unknown=unknown)
+    return Vocabulary(tokenizer, **roles, size=len(ids))
 
 
 def _read_ids(path: Path, size: int) -> dict[str, int]:

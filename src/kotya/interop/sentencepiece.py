@@ -5,12 +5,13 @@ pieces (1: text 1, score 2, kind 3), trainer (2: algorithm 3), normaliser (3: ch
 extra whitespace 4).
 """
 
+import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers
+from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE, Unigram
 
 from kotya.errors import KotyaError
@@ -114,24 +115,30 @@ def _piece(message: bytes) -> Piece:
     return Piece(text.decode("utf-8"), struct.unpack("<f", score)[0], kind)
 
 
-def build_tokenizer(model: SentencePieceModel, ids: Mapping[str, int], unknown: str) -> Tokenizer:
+def build_tokenizer(
+    model: SentencePieceModel, ids: Mapping[str, int], *, special: Container[int], unknown: str
+) -> Tokenizer:
     """A tokenizer that cuts as `model` does and numbers as `ids` does.
 
-    Pieces of `ids` that the model does not produce (the other language's, control pieces) stand under a name that no
-    text has, with a space in front, and are decoded without it. Pieces of the model that `ids` lacks come after the
-    last id: whoever encodes must read them as unknown. Codes such as `>>fra<<` are taken from the text whole.
+    Pieces of `ids` that the model does not produce (the other language's) stand under a name that no text has, with a
+    space in front, and are decoded without it; `special` ids keep their names, for whoever encodes must not find them
+    in a text. Pieces of the model that `ids` lacks come after the last id: they must be read as unknown. A language
+    code at the start of a text, such as `>>fra<<`, is one piece.
     """
     known = {piece.text: piece.score for piece in model.pieces if piece.kind in (NORMAL, BYTE)}
-    names = {text if text in known else f" {text}": number for text, number in ids.items()}
+    codes = [text for text in ids if text.startswith(">>") and text.endswith("<<")]
+    names = {_name(text, number, known, codes, special): number for text, number in ids.items()}
     for text in known:
         names.setdefault(text, len(names))
     bytes_too = any(piece.kind == BYTE for piece in model.pieces)
-    tokenizer = Tokenizer(
-        _byte_pairs(known, names, f" {unknown}", bytes_too)
-        if model.algorithm == BYTE_PAIRS
-        else _unigram(known, names, ids[unknown], bytes_too)
-    )
+    if model.algorithm == BYTE_PAIRS:
+        tokenizer = Tokenizer(_byte_pairs(known, names, unknown, bytes_too, whole_words=bool(codes)))
+    else:
+        tokenizer = Tokenizer(_unigram(known, names, ids[unknown], bytes_too))
     tokenizer.normalizer = _normalizer(model)
+    if codes:
+        code = "|".join(map(re.escape, codes))
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(rf"\A{SPACE}?({code})"), "isolated")
     tokenizer.decoder = decoders.Sequence(
         [
             decoders.Replace(Regex(r"\A "), ""),
@@ -144,7 +151,18 @@ def build_tokenizer(model: SentencePieceModel, ids: Mapping[str, int], unknown: 
     return tokenizer
 
 
-def _byte_pairs(known: Mapping[str, float], names: Mapping[str, int], unknown: str, bytes_too: bool) -> BPE:
+def _name(
+    text: str, number: int, known: Container[str], codes: Container[str], special: Container[int]
+) -> str:
+    """What a piece of the ids is called in the tokenizer."""
+    if text in codes:
+        return SPACE + text
+    return text if text in known or number in special else f" {text}"
+
+
+def _byte_pairs(
+    known: Mapping[str, float], names: Mapping[str, int], unknown: str, bytes_too: bool, *, whole_words: bool
+) -> BPE:
     """Sentencepiece joins any two neighbours whose union is a piece, best score first: every such pair is a merge."""
     merges = [
         (score, text[:cut], text[cut:])
@@ -154,7 +172,14 @@ def _byte_pairs(known: Mapping[str, float], names: Mapping[str, int], unknown: s
     ]
     merges.sort(key=lambda merge: -merge[0])
     pairs = [(left, right) for _, left, right in merges]
-    return BPE(dict(names), pairs, unk_token=unknown, fuse_unk=True, byte_fallback=bytes_too)
+    return BPE(
+        dict(names),
+        pairs,
+        unk_token=unknown,
+        fuse_unk=True,
+        byte_fallback=bytes_too,
+        ignore_merges=whole_words,
+    )
 
 
 def _unigram(known: Mapping[str, float], names: Mapping[str, int], unknown: int, bytes_too: bool) -> Unigram:
@@ -181,22 +206,20 @@ def _normalizer(model: SentencePieceModel) -> normalizers.Normalizer:
 def _character_map(character_map: bytes) -> list[normalizers.Normalizer]:
     """Sentencepiece's own table of replacements (NFKC with additions), its longest entry at every position.
 
-    `tokenizers` looks up letter and accent together and takes the shortest entry, so that in "№́" the accent would be
-    lost: a break between the two lets it see them one by one.
+    `tokenizers` takes the shortest entry instead, within a letter and its accents: Vietnamese and Korean letters would
+    stay in pieces, and the accent of "№́" would be lost. Letters are composed before it, and a break keeps what is left
+    of the accents apart. Only an accent on a wide letter ("Ａ́") comes out otherwise than there.
     """
     table = normalizers.Precompiled(character_map)
+    composing = table.normalize_str("e\u0301") == "é"
     plane = (chr(code) for code in range(1, 0x10000) if not 0xD800 <= code < 0xE000)
     mapped = "".join(rf"\x{{{ord(letter):x}}}" for letter in plane if table.normalize_str(letter) != letter)
     if not mapped:
         return [table]
     joining = r"[\p{M}\x{200c}\x{200d}\x{e33}\x{eb3}]"
     return [
+        *([normalizers.NFC()] if composing else []),
         normalizers.Replace(Regex(rf"(?={joining})(?<=[{mapped}])"), BREAK),
         table,
         normalizers.Replace(BREAK, ""),
     ]
-
-
-def add_codes(tokenizer: Tokenizer, codes: list[str]) -> None:
-    """Language codes (`>>fra<<`) that a text may begin with, each its own piece."""
-    tokenizer.add_tokens([AddedToken(code, normalized=False) for code in codes])

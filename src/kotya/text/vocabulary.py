@@ -56,11 +56,24 @@ class Samples:
 class Vocabulary:
     """Pieces and ids. `pad`, `begin`, `end` may coincide; `unknown` is None where nothing is unencodable."""
 
-    def __init__(self, tokenizer: Tokenizer, *, pad: int, unknown: int | None, begin: int, end: int) -> None:
-        """Raises KotyaError where a part's id is not in the tokenizer."""
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        pad: int,
+        unknown: int | None,
+        begin: int,
+        end: int,
+        size: int | None = None,
+    ) -> None:
+        """`size`: the ids, where the tokenizer makes more pieces than that (an import may); the rest become unknown.
+
+        Raises KotyaError where a part's id is not in the tokenizer.
+        """
         self.pad, self.unknown, self.begin, self.end = pad, unknown, begin, end
-        self._content = with_roles(json.loads(tokenizer.to_str()), self.roles)
-        self._pieces = piece_list(self._content["model"])
+        self._content = with_roles(json.loads(tokenizer.to_str()), self.roles, size)
+        self._pieces = piece_list(self._content["model"])[:size]
+        self._folded = size is not None and size < len(piece_list(self._content["model"]))
         for name, number in self.roles.items():
             if not 0 <= number < len(self._pieces):
                 raise KotyaError(
@@ -106,13 +119,19 @@ class Vocabulary:
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text, no special ones added; text that looks like a special piece is text."""
-        return list(self._engine.encode(text, add_special_tokens=False).ids)
+        return self._known(self._engine.encode(text, add_special_tokens=False).ids)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of many texts, faster than one by one."""
-        return [
-            list(one.ids) for one in self._engine.encode_batch_fast(list(texts), add_special_tokens=False)
-        ]
+        encoded = self._engine.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [self._known(one.ids) for one in encoded]
+
+    def _known(self, ids: Iterable[int]) -> list[int]:
+        """Pieces past the last id are unknown."""
+        if not self._folded or self.unknown is None:
+            return list(ids)
+        size, unknown = len(self._pieces), self.unknown
+        return [number if number < size else unknown for number in ids]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; special ids are skipped. Bytes that are no UTF-8 become U+FFFD."""
@@ -174,7 +193,9 @@ class Vocabulary:
             self._samples[word] = known
         key = hashlib.blake2b(b"%d %d " % (seed, choice) + word.encode(), digest_size=8).digest()
         random = Random(int.from_bytes(key, "little"))
-        drawn = tuple(number for part in known.parts for number in table.segment(part, dropout, random))
+        drawn = tuple(
+            self._known(number for part in known.parts for number in table.segment(part, dropout, random))
+        )
         if drawn in known.drawn:  # equal samples share one tuple
             drawn = known.drawn[known.drawn.index(drawn)] or drawn
         known.drawn[choice] = drawn
@@ -230,6 +251,7 @@ def from_text(text: str) -> Vocabulary:
     try:
         named = json.loads(text)["post_processor"]["special_tokens"]
         parts = {role: int(named[role]["ids"][0]) for role in ROLES if role in named}
+        folded = [int(number) for number in named["unknown"]["ids"][1:]] if "unknown" in named else []
     except (ValueError, KeyError, TypeError, IndexError):
         raise KotyaError("not a vocabulary (tokenizer.json) that kotya wrote") from None
     missing = [role for role in ROLES if role != "unknown" and role not in parts]
@@ -240,7 +262,12 @@ def from_text(text: str) -> Vocabulary:
     except Exception as error:  # the library raises bare Exception for every malformed file
         raise KotyaError(f"not a tokenizer that the tokenizers library reads ({error})") from None
     return Vocabulary(
-        tokenizer, pad=parts["pad"], unknown=parts.get("unknown"), begin=parts["begin"], end=parts["end"]
+        tokenizer,
+        pad=parts["pad"],
+        unknown=parts.get("unknown"),
+        begin=parts["begin"],
+        end=parts["end"],
+        size=min(folded, default=None),
     )
 
 
@@ -256,13 +283,19 @@ def piece_list(model: dict[str, Any]) -> list[str]:
     return pieces
 
 
-def with_roles(content: dict[str, Any], roles: dict[str, int]) -> dict[str, Any]:
-    """The tokenizer's file with the roles named in its post-processor, which appends end, and as special tokens."""
+def with_roles(content: dict[str, Any], roles: dict[str, int], size: int | None) -> dict[str, Any]:
+    """The tokenizer's file with the roles named in its post-processor, which appends end, and as special tokens.
+
+    Pieces from `size` on are listed with `unknown`.
+    """
     pieces = piece_list(content["model"])
-    named = {
+    named: dict[str, dict[str, Any]] = {
         role: {"id": role, "ids": [number], "tokens": [pieces[number] if number < len(pieces) else role]}
         for role, number in roles.items()
     }
+    if size is not None and "unknown" in named:
+        named["unknown"]["ids"] += range(size, len(pieces))
+        named["unknown"]["tokens"] += pieces[size:]
     text = {"Sequence": {"id": "A", "type_id": 0}}
     other = {"Sequence": {"id": "B", "type_id": 0}}
     end = {"SpecialToken": {"id": "end", "type_id": 0}}
