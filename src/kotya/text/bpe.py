@@ -165,7 +165,7 @@ NO_MERGE = 1 << 62  # the rank of a pair that no merge makes
 
 @dataclass(frozen=True)
 class Symbols:
-    """What a word starts from: the ids of its characters, and for each two neighbours the rank of their merge."""
+    """What a word starts from: the ids of its characters, for each two neighbours the rank of their merge."""
 
     ids: list[int]
     ranks: list[int]
@@ -203,7 +203,7 @@ class MergeTable:
         At every step each merge that could be made is dropped with probability `dropout`, and of the rest the one
         learned first is made, wherever it was not dropped.
 
-        Whether a merge is dropped is drawn only where it could still be the first; the others' draws would change nothing.
+        Whether one is dropped is drawn only where it could still be the first; the other draws would change nothing.
         """
         ids, ranks = list(word.ids), list(word.ranks)
         while ranks:

@@ -5,6 +5,7 @@ Lines end with \\n or \\r\\n and nothing else, so that other line breaks inside 
 
 import gzip
 import io
+import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -70,6 +71,18 @@ def read_lines(path: Path, column: int | None = None) -> Iterator[str]:
         if line is None:
             raise not_utf8(path, number)
         yield line
+
+
+def read_input(path: Path | None) -> Iterator[str]:
+    """Lines of a file, or of standard input where there is none, each as soon as it is there."""
+    if path is not None:
+        yield from read_lines(path)
+        return
+    for number, data in enumerate(iter(sys.stdin.buffer.readline, b""), start=1):
+        try:
+            yield data.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
+        except UnicodeDecodeError:
+            raise KotyaError(f"standard input, line {number}: not valid UTF-8") from None
 
 
 def read_marked(

@@ -74,6 +74,7 @@ class Vocabulary:
         self._content = with_roles(json.loads(tokenizer.to_str()), self.roles, size)
         self._pieces = piece_list(self._content["model"])[:size]
         self._folded = size is not None and size < len(piece_list(self._content["model"]))
+        self._ids = {piece: number for number, piece in enumerate(self._pieces)}
         for name, number in self.roles.items():
             if not 0 <= number < len(self._pieces):
                 raise KotyaError(
@@ -142,6 +143,16 @@ class Vocabulary:
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The piece of every id."""
         return [self._pieces[i] for i in ids]
+
+    def ids(self, pieces: Iterable[str]) -> list[int]:
+        """The id of every piece. Raises KotyaError for one that is not in the vocabulary."""
+        numbers = []
+        for piece in pieces:
+            number = self._ids.get(piece)
+            if number is None:
+                raise KotyaError(f"{piece!r} is no piece of the vocabulary")
+            numbers.append(number)
+        return numbers
 
     def words(self, ids: Sequence[int]) -> list[int]:
         """For every id the word (between spaces) it belongs to, from 0; special ids belong to none: -1."""
