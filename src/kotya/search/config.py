@@ -1,0 +1,56 @@
+"""The settings of search, the `search` section of a recipe and the options of `kotya translate`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from kotya.config import Config
+from kotya.search.length import Average, LengthPenalty, NoPenalty, Wu
+from kotya.search.stopping import Exact, FirstBeam, StopRule
+
+
+class SearchConfig(Config):
+    """How an output is looked for."""
+
+    beam: Annotated[int, Field(ge=1)] = 5
+    """Hypotheses kept open; 1 is greedy search."""
+    nbest: Annotated[int, Field(ge=1)] = 1
+    """Outputs a line, at most the beam (or the number of samples)."""
+    normalization: Literal["average", "wu", "none"] = "average"
+    """The length penalty: n^α, Wu et al.'s ((5+n)/6)^α, or none."""
+    length_penalty: Annotated[float, Field(ge=0)] = 1.0
+    """α of the normalisation."""
+    coverage_penalty: Annotated[float, Field(ge=0)] = 0.0
+    """β of Wu et al. 2016: how much a source position that got little attention costs."""
+    stop: Literal["exact", "first-beam"] = "exact"
+    """`exact`: when no open hypothesis can still win. `first-beam`: when as many as the beam have ended."""
+    max_length_ratio: Annotated[float, Field(ge=0)] = 2.0
+    """a of the length cap a·source + b of every line, in pieces, the end counted."""
+    max_length_extra: Annotated[int, Field(ge=1)] = 20
+    """b of the length cap."""
+
+    def cap(self, source: int) -> int:
+        """The most pieces, end included, of an output for a source of that many pieces. Nothing comes of nothing."""
+        return int(self.max_length_ratio * source) + self.max_length_extra if source else 1
+
+    def penalty(self) -> LengthPenalty:
+        if self.normalization == "none":
+            return NoPenalty()
+        return (Wu if self.normalization == "wu" else Average)(self.length_penalty)
+
+    def stop_rule(self) -> StopRule:
+        return Exact(self.penalty(), self.nbest) if self.stop == "exact" else FirstBeam(self.beam)
+
+
+class SamplingConfig(Config):
+    """How outputs are drawn from p(y|x) instead of searched for."""
+
+    samples: Annotated[int, Field(ge=1)] = 1
+    """Draws a line."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Logits are divided by it: below 1 sharper, above 1 flatter."""
+    top_k: Annotated[int, Field(ge=0)] = 0
+    """Only the k likeliest pieces (Fan et al. 2018); 0 is all."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Only the likeliest pieces that together have this probability (Holtzman et al. 2020)."""
+    seed: int = 1

@@ -1,0 +1,64 @@
+"""Coverage penalty (Wu et al. 2016, equation 14): cp(x; y) = β Σ_i log min(Σ_j a_ij, 1), a_ij the attention of target j on source i.
+
+A source position that got less than one whole attention from all target positions together costs score. The attention
+is that of the last decoder layer, mean over its heads, of one forced pass over the hypotheses that just ended: cached and
+whole decoding attend alike, so this is what the steps saw, and search keeps no attention.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from kotya.attention.recorder import record_attention
+from kotya.errors import KotyaError
+from kotya.models.seq2seq import Memory, Seq2Seq
+from kotya.search.ensemble import Ensemble
+from kotya.search.hypothesis import Roles
+
+
+class Coverage:
+    """β and what is needed to look at the attention."""
+
+    def __init__(self, ensemble: Ensemble, roles: Roles, beta: float) -> None:
+        self.ensemble, self.roles, self.beta = ensemble, roles, beta
+
+    def __call__(self, ended: Sequence[tuple[list[Memory], int, list[int]]]) -> list[float]:
+        """The penalties of hypotheses, each with the memories that hold its line, and the line's row there."""
+        return [self._penalty(*one) for one in ended]
+
+    def _penalty(self, memories: list[Memory], row: int, tokens: list[int]) -> float:
+        inputs = torch.tensor([[self.roles.begin, *tokens]], device=self.ensemble.device)
+        attention = torch.stack(
+            [
+                cross_attention(model, inputs, _line(memory, row))
+                for model, memory in zip(self.ensemble.models, memories, strict=True)
+            ]
+        ).mean(0)
+        return self.beta * float(attention.sum(0).clamp(max=1.0).log().sum())
+
+
+def _line(memory: Memory, row: int) -> Memory:
+    """One line's memory, without its padding."""
+    length = int(memory.lengths[row])
+    return Memory(
+        keys=memory.keys[row : row + 1, :length],
+        values=memory.values[row : row + 1, :length],
+        lengths=memory.lengths[row : row + 1],
+    )
+
+
+def cross_attention(
+    model: Seq2Seq, inputs: Int[Tensor, "1 length"], memory: Memory
+) -> Float[Tensor, "length source"]:
+    """Attention of every target position on the source, mean over the heads of the last layer that looks there."""
+    with record_attention(model) as maps:
+        model.decoder(inputs, memory)
+    names = [name for name in maps if name.endswith("cross")]
+    if not names:
+        raise KotyaError(
+            "the coverage penalty needs a decoder with attention over the source; this one has none"
+        )
+    attention: Tensor = maps[names[-1]][-1][0].mean(0)
+    return attention
