@@ -84,9 +84,8 @@ def main() -> None:
 def report(chosen: list[Side], beam: int) -> None:
     reference = translating.lines("en")
     kotya = next((side for side in chosen if side.name == "kotya"), None)
-    print(
-        f"\nbeam {beam:<7} {'':8} {'lines/s':>8} {'lowest':>8} {'highest':>8} {'BLEU':>6} {'GiB':>6} {'kotya is':>9} same"
-    )
+    heads = f"{'lines/s':>8} {'lowest':>8} {'highest':>8} {'BLEU':>6} {'GiB':>6} {'kotya is':>9} same"
+    print(f"\nbeam {beam:<7} {'':8} {heads}")
     for side in chosen:
         bleu = sacrebleu.corpus_bleu(side.outputs, [reference]).score
         figures = f"{side.median:8.1f} {min(side.speeds):8.1f} {max(side.speeds):8.1f} {bleu:6.2f} {side.memory:6.2f}"

@@ -1,0 +1,77 @@
+"""Which folder or name is read by whom; the hub itself is never called here."""
+
+import json
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
+
+from kotya.errors import Fault, KotyaError
+from kotya.interop.huggingface import read
+
+
+def test_a_local_folder_is_read(marian: Path) -> None:
+    assert read(str(marian)).config.size == 16
+
+
+def test_a_hub_name_is_fetched_and_read(marian: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def fetch(name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((name, revision))
+        assert "*.safetensors" in allow_patterns
+        assert not any(pattern.endswith(".bin") for pattern in allow_patterns)
+        return str(marian)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    assert read("owner/some-model").config.size == 16
+    assert read("owner/some-model@refs/pr/3").config.size == 16
+    assert asked == [("owner/some-model", None), ("owner/some-model", "refs/pr/3")]
+
+
+def no_such_model(*_: object, **__: object) -> str:
+    raise RepositoryNotFoundError.__new__(RepositoryNotFoundError)
+
+
+def no_network(*_: object, **__: object) -> str:
+    raise LocalEntryNotFoundError("the cache lacks it and there is no connection\nsecond line")
+
+
+def test_a_name_the_hub_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", no_such_model)
+    with pytest.raises(
+        KotyaError, match="owner/nothing: no such folder, and the Hugging Face hub has no such"
+    ):
+        read("owner/nothing")
+
+
+def test_no_network_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", no_network)
+    with pytest.raises(Fault, match="cannot be reached") as caught:
+        read("owner/model")
+    assert "\n" not in str(caught.value)
+
+
+def test_neither_folder_nor_name(tmp_path: Path) -> None:
+    with pytest.raises(KotyaError, match="no such folder, and not a name"):
+        read(str(tmp_path / "nothing" / "here"))
+
+
+def test_a_file_is_not_a_folder(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.touch()
+    with pytest.raises(KotyaError, match="not a folder"):
+        read(str(path))
+
+
+def test_a_folder_without_config(tmp_path: Path) -> None:
+    with pytest.raises(KotyaError, match=r"config\.json: no such file"):
+        read(str(tmp_path))
+
+
+@pytest.mark.parametrize("family", ["bert", None, 3])
+def test_another_family_is_named(tmp_path: Path, family: object) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": family}))
+    with pytest.raises(KotyaError, match=r"are not read; these are: marian"):
+        read(str(tmp_path))
