@@ -52,13 +52,22 @@ class Batches:
         return shuffled[np.lexsort((np.where(longer % 2 == 0, difference, -difference), longer))]
 
     def cuts(self, order: Indices, first: float) -> list[int]:
-        """Where batches begin and end in the order, each as long as the budget allows (the first, that share of it)."""
-        longer = np.maximum(self.source, self.target)[order].astype(np.int64)  # grows along the order
+        """Where batches begin and end in the order: as full as the budget allows (the first, that share of it), but for
+        up to a tenth, where leaving rows to the next batch leaves the least padding."""
+        source, target = self.source[order].astype(np.int64), self.target[order].astype(np.int64)
+        longer = np.maximum(source, target)  # grows along the order
         cuts, budget = [0], max(int(self.tokens * first), int(longer[0]))
         while (start := cuts[-1]) < len(order):
-            rows = longer[start : start + budget // int(longer[start])]
-            fitting = rows * np.arange(1, len(rows) + 1) <= budget
-            cuts.append(start + max(int(fitting.sum()), 1))
+            window = slice(start, start + budget // int(longer[start]))
+            counts = np.arange(1, len(longer[window]) + 1)
+            most = max(int((longer[window] * counts <= budget).sum()), 1)
+            if start + most < len(order):
+                sides = [side[window][:most] for side in (source, target)]
+                positions = sum(np.maximum.accumulate(side) for side in sides) * counts[:most]
+                real = sum(np.cumsum(side) for side in sides) / positions
+                least = most - most // 10
+                most -= int(np.argmax(real[least - 1 :][::-1]))
+            cuts.append(start + most)
             budget = self.tokens
         return cuts
 

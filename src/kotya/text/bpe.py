@@ -150,7 +150,7 @@ def import_codes(path: Path, lines: Iterable[str]) -> Tokenizer:
             decoders.ByteFallback(),
             decoders.Fuse(),
             decoders.Replace(END_OF_WORD, " "),
-            decoders.Strip(" ", 0, 1),
+            decoders.Replace(Regex(r" \z"), ""),
             *unescape(END_OF_WORD),
         ]
     )

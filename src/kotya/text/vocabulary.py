@@ -6,6 +6,7 @@ file alone restores them and any program that reads such files appends `end` as 
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -234,8 +235,14 @@ class Vocabulary:
     # ── File ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def save(self, path: Path) -> None:
-        """Write the file, in the `tokenizers` library's format."""
-        Path(path).write_text(self._file, encoding="utf-8")
+        """Write the file, in the `tokenizers` library's format; it is there whole or not at all."""
+        path = Path(path)
+        writing = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            writing.write_text(self._file, encoding="utf-8")
+            writing.replace(path)
+        finally:
+            writing.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
