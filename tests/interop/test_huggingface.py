@@ -1,14 +1,19 @@
 """Which folder or name is read by whom; the hub itself is never called here."""
 
 import json
+import shutil
 from pathlib import Path
 
 import huggingface_hub
 import pytest
+import torch
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
+from tiny_marian import sentences
 
+from kotya import folder
+from kotya.cli.main import run
 from kotya.errors import Fault, KotyaError
-from kotya.interop.huggingface import read
+from kotya.interop.huggingface import import_model, read
 
 
 def test_a_local_folder_is_read(marian: Path) -> None:
@@ -75,3 +80,44 @@ def test_another_family_is_named(tmp_path: Path, family: object) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": family}))
     with pytest.raises(KotyaError, match=r"are not read; these are: marian"):
         read(str(tmp_path))
+
+
+def test_an_imported_folder_is_the_model(marian: Path, tmp_path: Path) -> None:
+    imported = import_model(str(marian), tmp_path / "imported")
+    loaded = folder.load(tmp_path / "imported")
+    assert loaded.config.banned == imported.banned
+    assert loaded.config.search.beam == 4
+    for ours, theirs in zip(loaded.vocabularies, (imported.source, imported.target), strict=True):
+        assert ours.roles == theirs.roles
+        assert ours.encode_batch(sentences(20, 4)) == theirs.encode_batch(sentences(20, 4))
+    written = dict(loaded.model.named_parameters())
+    for name, parameter in imported.model.named_parameters():
+        assert torch.equal(written[name], parameter)
+
+
+def test_nothing_is_written_over(marian: Path, tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("mine")
+    with pytest.raises(KotyaError, match="there is something already"):
+        import_model(str(marian), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
+
+
+def test_nothing_is_left_of_a_failed_import(
+    marian: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(marian, tmp_path / "broken")
+    (tmp_path / "broken" / "model.safetensors").write_bytes(b"\x08")
+    assert run(["import", str(tmp_path / "broken"), str(tmp_path / "out")]) == 2
+    captured = capfd.readouterr()
+    assert not captured.out
+    assert captured.err.count("\n") == 1
+    assert "model.safetensors: broken or cut off" in captured.err
+    assert [path.name for path in tmp_path.iterdir()] == ["broken"]
+
+
+def test_the_command(marian: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["import", str(marian), str(tmp_path / "imported")]) == 0
+    captured = capfd.readouterr()
+    assert not captured.out
+    assert "pieces written to" in captured.err
+    assert folder.read_config(tmp_path / "imported").model.position_layout == "halves"

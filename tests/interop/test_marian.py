@@ -125,7 +125,7 @@ def test_roles_and_banned_pieces(marian: Path) -> None:
         assert vocabulary.unknown == ids["<unk>"] == 1
         assert vocabulary.pad == vocabulary.begin == ids["<pad>"] == len(ids) - 1
     assert imported.banned == [ids["<pad>"]]
-    assert imported.beam == 4
+    assert imported.search.beam == 4
 
 
 def break_json(folder: Path, name: str, **changes: object) -> None:

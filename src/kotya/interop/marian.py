@@ -20,6 +20,7 @@ from kotya.errors import KotyaError
 from kotya.interop.sentencepiece import SentencePieceModel, build_tokenizer
 from kotya.models.seq2seq import Seq2Seq
 from kotya.models.transformer import Activation, TransformerConfig
+from kotya.search.config import SearchConfig
 from kotya.text.vocabulary import Vocabulary
 
 ACTIVATIONS: dict[str, Activation] = {"relu": "relu", "gelu": "gelu", "swish": "swish", "silu": "swish"}
@@ -54,7 +55,8 @@ class MarianConfig(BaseModel):
     eos_token_id: int
     decoder_start_token_id: int
     bad_words_ids: list[list[int]] | None = None
-    num_beams: int = 1
+    num_beams: int | None = None
+    length_penalty: float | None = None
 
 
 class TokenizerConfig(BaseModel):
@@ -73,6 +75,7 @@ class GenerationConfig(BaseModel):
 
     bad_words_ids: list[list[int]] | None = None
     num_beams: int | None = None
+    length_penalty: float | None = None
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,8 @@ class Marian:
     target: Vocabulary
     banned: list[int]
     """Ids that the target never holds."""
-    beam: int
-    """The beam its makers search with."""
+    search: SearchConfig
+    """How its makers search with it."""
 
 
 def read_marian(folder: Path) -> Marian:
@@ -114,8 +117,16 @@ def read_marian(folder: Path) -> Marian:
         _vocabulary(folder / "source.spm", source_ids, tokens.unk_token, config),
         _vocabulary(folder / "target.spm", target_ids, tokens.unk_token, config),
         [words[0] for words in banned],
-        generation.num_beams or config.num_beams,
+        _search(generation, config),
     )
+
+
+def _search(*configs: "GenerationConfig | MarianConfig") -> SearchConfig:
+    """What the first of the configs that says something says; where none does, kotya's own."""
+    beam = next((config.num_beams for config in configs if config.num_beams), None)
+    alpha = next((config.length_penalty for config in configs if config.length_penalty is not None), None)
+    said = {"beam": beam, "length_penalty": alpha}
+    return SearchConfig.model_validate({key: value for key, value in said.items() if value is not None})
 
 
 def transformer_config(config: MarianConfig, path: Path) -> TransformerConfig:
