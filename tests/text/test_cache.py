@@ -1,6 +1,9 @@
 """The token cache: what was encoded is read, dropped pairs are counted, stale or damaged caches are built again."""
 
 import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +145,17 @@ def test_misaligned_files_leave_nothing_behind(corpus: Corpus) -> None:
     with pytest.raises(KotyaError, match=r"train.s has 7 lines but .*train.t has 5"):
         corpus.open()
     assert corpus.caches() == []
+
+
+def test_what_a_killed_process_left_is_removed(corpus: Corpus) -> None:
+    folder = f"{corpus.folder}/cache/.building-{socket.gethostname()}-"
+    code = f"import os; os.makedirs({folder!r} + f'{{os.getpid()}}-key')"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    alive = corpus.folder / "cache" / f".building-{socket.gethostname()}-{os.getppid()}-key"
+    alive.mkdir()
+    assert corpus.caches() != [alive.name]
+    corpus.open()
+    assert [name for name in corpus.caches() if name.startswith(".")] == [alive.name]
 
 
 def test_a_full_disk_leaves_nothing_behind(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:

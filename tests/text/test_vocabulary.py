@@ -208,3 +208,7 @@ def test_joint_and_separate(tmp_path: Path) -> None:
     assert one is two
     one, two = VocabularyConfig(size=300, joint=False).learn(TextSource.of(source), TextSource.of(target))
     assert one.fingerprint != two.fingerprint
+    with source.open("ab") as file:
+        file.write(b"\xff\n")
+    again, _ = VocabularyConfig(size=300, joint=False).learn(TextSource.of(source), TextSource.of(target))
+    assert again.fingerprint == one.fingerprint

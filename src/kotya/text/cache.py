@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
+import socket
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -148,7 +148,9 @@ class TokenCache:
         if processes is None:
             processes = len(os.sched_getaffinity(0)) if total > PARALLEL_BYTES else 0
         folder.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".building-"))
+        remove_abandoned(folder.parent)
+        building = folder.parent / f".building-{socket.gethostname()}-{os.getpid()}-{folder.name}"
+        building.mkdir()
         try:
             build(building, source, target, vocabularies, cleaning, processes, total if progress else None)
             if not folder.exists():  # another process may have been faster; its cache is the same
@@ -181,6 +183,18 @@ def content_hash(path: Path) -> str:
         raise KotyaError(f"{path}: there is no such file") from None
     except IsADirectoryError:
         raise KotyaError(f"{path}: a folder, where a text file is expected") from None
+
+
+def remove_abandoned(directory: Path) -> None:
+    """What processes of this machine that were killed while they built have left."""
+    for building in directory.glob(f".building-{socket.gethostname()}-*"):
+        process = int(building.name.split("-")[-2])
+        try:
+            os.kill(process, 0)  # signal 0 asks only whether it lives
+        except ProcessLookupError:
+            shutil.rmtree(building)
+        except PermissionError:
+            continue  # another person's, and alive
 
 
 # ── Building ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -21,11 +21,11 @@ REASONS = (EMPTY, INVALID, SHORT, LONG, RATIO, DUPLICATE)
 class CleaningConfig(Config):
     """Which pairs of the training data are dropped. Lengths are in pieces of the vocabulary, end not counted."""
 
-    min_length: int = Field(1, ge=1)
+    min_length: int = Field(default=1, ge=1)
     """The shortest side that is kept, in pieces; a pair with an empty side is always dropped."""
-    max_length: int = Field(256, ge=1)
+    max_length: int = Field(default=256, ge=1)
     """The longest side that is kept, in pieces."""
-    max_ratio: float | None = Field(None, ge=1)
+    max_ratio: float | None = Field(default=None, ge=1)
     """How many times as long as the other a side may be; null for any."""
     duplicates: Literal["keep", "drop"] = "keep"
     """drop: of equal pairs only the first is kept (pairs are compared by a 64-bit hash)."""

@@ -53,6 +53,11 @@ class TextSource:
         for path in self.paths:
             yield from read_lines(path, self.column)
 
+    def valid_lines(self) -> Iterator[str]:
+        """The lines that are UTF-8, for a reader that leaves it to another to stop at the rest or count them."""
+        for path in self.paths:
+            yield from (line for line in read_marked(path, self.column) if line is not None)
+
 
 @dataclass
 class Position:

@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -31,19 +32,23 @@ WORDS = (
 class VocabularyConfig(Config):
     """How a vocabulary is learned and used in training."""
 
-    size: int = Field(8000, gt=bpe.RESERVED)
+    size: int = Field(default=8000, gt=bpe.RESERVED)
     """Pieces of a vocabulary, the 260 special pieces and bytes included."""
     joint: bool = True
     """One vocabulary for both languages, or one each."""
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     """BPE-dropout in training: how likely each merge is left out (Provilkov et al. 2020; 0.1 there)."""
 
     def learn(self, source: TextSource, target: TextSource) -> "tuple[Vocabulary, Vocabulary]":
-        """Learn the vocabularies of both sides; the very same object twice where they are joint."""
+        """Learn the vocabularies of both sides; the very same object twice where they are joint.
+
+        Lines that are not UTF-8 are passed over: the token cache, which reads the files next, stops there or counts them.
+        """
         if self.joint:
-            both = Vocabulary.learn((line for side in (source, target) for line in side.lines()), self.size)
+            both = Vocabulary.learn(chain(source.valid_lines(), target.valid_lines()), self.size)
             return both, both
-        return Vocabulary.learn(source.lines(), self.size), Vocabulary.learn(target.lines(), self.size)
+        one, two = (Vocabulary.learn(side.valid_lines(), self.size) for side in (source, target))
+        return one, two
 
 
 @dataclass
