@@ -37,14 +37,15 @@ class SinusoidalPositions(nn.Module):
     def __init__(self, size: int, layout: Layout) -> None:
         super().__init__()
         self.size, self.layout = size, layout
-        self.register_buffer("table", sinusoidal(512, size, layout), persistent=False)
+        self.register_buffer("table", torch.empty(0, size), persistent=False)
 
     def forward(self, positions: Int[Tensor, "*rows"], highest: int) -> Float[Tensor, "*rows size"]:
         """Embeddings of positions, none above `highest` (known on the host, so that a device need not be asked)."""
-        if highest >= len(self.table):
-            longer = sinusoidal(2 * (highest + 1), self.size, self.layout)
-            self.table = longer.to(self.table.device, self.table.dtype)
-        return self.table[positions]
+        table = self.table
+        if highest >= len(table):
+            longer = sinusoidal(max(512, 2 * (highest + 1)), self.size, self.layout)
+            self.table = table = longer.to(table.device, table.dtype)
+        return table[positions]
 
 
 class LearnedPositions(nn.Module):

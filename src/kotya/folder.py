@@ -1,0 +1,209 @@
+"""The model folder: config.json, model.safetensors, tokenizer.json (or one a side), recipe.yaml.
+
+No pickle is ever loaded. Everything is written under another name first and renamed when it is whole and on the disk, so
+that a folder is the old one or the new one, whatever is killed when.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+import kotya
+from kotya.config import Config
+from kotya.errors import Fault, KotyaError
+from kotya.models.seq2seq import Seq2Seq
+from kotya.models.transformer import TransformerConfig
+from kotya.recipe import Recipe
+from kotya.search.config import SearchConfig
+from kotya.text.vocabulary import Vocabulary
+
+WEIGHTS = "model.safetensors"
+Vocabularies = tuple[Vocabulary, Vocabulary]
+
+
+class FolderConfig(Config):
+    """`config.json`: all that is needed to build and use the model."""
+
+    format: Literal[1] = 1
+    kotya: str = kotya.__version__
+    task: Literal["translation"]
+    model: TransformerConfig
+    search: SearchConfig = SearchConfig()
+    """How it is meant to be searched."""
+    banned: list[int]
+    """Target ids that no output holds."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A folder, read."""
+
+    model: Seq2Seq
+    config: FolderConfig
+    vocabularies: Vocabularies
+    recipe: Recipe | None
+    """None for an imported model."""
+
+
+def create(
+    path: Path,
+    *,
+    config: FolderConfig,
+    vocabularies: Vocabularies,
+    recipe: Recipe | None,
+    model: nn.Module | None,
+) -> None:
+    """Write a new folder, whole or not at all; without a model its weights follow later. Raises KotyaError where `path` is taken."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise KotyaError(f"{path}: there is something already; name another folder, or remove it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        write_text(building / "config.json", config.model_dump_json(indent=1))
+        source, target = vocabularies
+        if source.fingerprint == target.fingerprint:
+            source.save(building / "tokenizer.json")
+        else:
+            source.save(building / "source.tokenizer.json")
+            target.save(building / "target.tokenizer.json")
+        if recipe is not None:
+            write_text(building / "recipe.yaml", recipe.to_yaml())
+        if model is not None:
+            save_weights(building / WEIGHTS, weights(model))
+        os.chmod(building, 0o755)
+        building.rename(path)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    """Every parameter once; a shared matrix goes by the first of its names."""
+    return {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+
+def save_weights(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a safetensors file in place of the one that is there. Raises Fault where the disk does not take it."""
+    whole = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
+    _replace(path, lambda partial: save_file(whole, partial))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in place of the one that is there. Raises Fault where the disk does not take it."""
+    _replace(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        write(partial)
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise Fault(f"{path}: could not be written ({reason}); what was there before is untouched") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load(path: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> LoadedModel:
+    """The model of a folder, ready for use. Raises KotyaError where it is no whole model folder."""
+    config = read_config(path)
+    vocabularies = read_vocabularies(path)
+    source, target = (len(vocabulary) for vocabulary in vocabularies)
+    with torch.device("meta"):
+        model = config.model.build(source, target)
+    if not (path / WEIGHTS).exists():
+        raise KotyaError(f"{path}: there are no weights yet (model.safetensors); train or --resume it first")
+    place = find_device(device)
+    tensors = read_weights(path / WEIGHTS)
+    assign(model, tensors, path / WEIGHTS)
+    recipe_file = path / "recipe.yaml"
+    recipe = None
+    if recipe_file.exists():
+        from kotya import recipe as recipes
+
+        recipe = recipes.read(recipe_file)
+    return LoadedModel(model.to(place, dtype).eval(), config, vocabularies, recipe)
+
+
+def read_config(path: Path) -> FolderConfig:
+    """`config.json` of a folder."""
+    file = path / "config.json"
+    if not path.is_dir():
+        raise KotyaError(f"{path}: there is no such model folder")
+    try:
+        return FolderConfig.model_validate_json(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise KotyaError(f"{path}: not a model folder: it has no config.json") from None
+    except (ValidationError, UnicodeDecodeError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise KotyaError(f"{file}: not the config of a kotya model ({reason})") from None
+
+
+def read_vocabularies(path: Path) -> Vocabularies:
+    """The vocabularies of a folder; the very same object twice where they are joint."""
+    if (path / "tokenizer.json").exists():
+        both = Vocabulary.load(path / "tokenizer.json")
+        return both, both
+    return Vocabulary.load(path / "source.tokenizer.json"), Vocabulary.load(path / "target.tokenizer.json")
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file."""
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise KotyaError(f"{path}: broken or cut short ({error})") from None
+
+
+def assign(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Give a model built without memory its weights. Raises KotyaError where they are not those it needs."""
+    wanted = dict(model.named_parameters())
+    for name, parameter in wanted.items():
+        if name not in tensors:
+            raise KotyaError(f"{path}: the weight {name} is missing")
+        if tensors[name].shape != parameter.shape:
+            found, needed = (" × ".join(map(str, shape)) for shape in (tensors[name].shape, parameter.shape))
+            raise KotyaError(
+                f"{path}: {name} is {found} but config.json and the vocabulary make it {needed}; "
+                "the files of this folder do not belong together"
+            )
+    extra = sorted(set(tensors) - set(wanted))
+    if extra:
+        raise KotyaError(f"{path}: the model has no weight {extra[0]!r}")
+    _materialise(model, tensors)
+
+
+def _materialise(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Put the tensors in place of parameters on the meta device; shared ones stay shared, tables are made again."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    made: dict[int, nn.Parameter] = {}
+    for module in model.modules():
+        for key, parameter in list(module.named_parameters(recurse=False)):
+            new = made.setdefault(id(parameter), nn.Parameter(tensors[names[id(parameter)]]))
+            setattr(module, key, new)
+        for key, table in list(module.named_buffers(recurse=False)):
+            # empty tables, filled on first use; they are not part of the weights
+            setattr(module, key, torch.empty(table.shape, device="cpu"))
+
+
+def find_device(name: str) -> torch.device:
+    """A device by name. Raises KotyaError where this machine has none such."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        have = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        raise KotyaError(f"there is no device {name!r} here; there is {', '.join(have)}") from None
+    return device

@@ -1,0 +1,204 @@
+"""The recipe: one YAML file that says all of a run, typed; the tree of the parts' own configs.
+
+A typo is an error that names the file, the line, the wrong key and the nearest right one. The settings of the loop are
+here and not beside it, because the loop stands on a floor above.
+"""
+
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BeforeValidator, Field, ValidationError
+
+from kotya.config import Config
+from kotya.errors import KotyaError
+from kotya.models.transformer import PRESETS, TransformerConfig
+from kotya.search.config import SearchConfig
+from kotya.tasks.translation import TranslationData
+from kotya.text.vocabulary import VocabularyConfig
+
+
+class TrainingConfig(Config):
+    """How θ is learned."""
+
+    updates: int | None = Field(None, ge=1)
+    """Steps of the optimiser; this or `epochs`."""
+    epochs: int | None = Field(None, ge=1)
+    """Passes over the data."""
+    minutes: float | None = Field(None, gt=0)
+    """Stop after so long; never shapes the schedule."""
+    tokens: int = Field(4096, ge=1)
+    """A batch holds at most so many positions on either side, padding included."""
+    accumulate: int = Field(1, ge=1)
+    """Batches whose gradients make one update."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """The highest, reached at the end of the warm-up."""
+    schedule: Literal["inverse-sqrt", "cosine", "linear", "constant"] = "inverse-sqrt"
+    """After the warm-up: √(warmup/update) as Vaswani et al. 2017, or down to nothing at the last update."""
+    warmup: int = Field(1000, ge=1)
+    """Updates over which the learning rate rises from nothing."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    """Adam's two memories."""
+    weight_decay: float = Field(0.0, ge=0)
+    """AdamW's (Loshchilov and Hutter 2019), on matrices only."""
+    clip: float = Field(1.0, gt=0)
+    """The longest gradient, as a whole."""
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    r_drop: float = Field(0.0, ge=0)
+    """α of R-Drop (Wu et al. 2021; 5 there); costs a second pass. 0 is none."""
+    precision: Literal["float32", "bf16"] = "bf16"
+    """bf16 computes matrix products in bfloat16; weights and sums stay float32."""
+    compile: bool = False
+    """torch.compile the model: a minute of compiling, then faster steps on a GPU."""
+    evaluate_every: int = Field(500, ge=1)
+    """Updates between evaluations on the dev set; each writes a checkpoint."""
+    patience: int | None = Field(None, ge=1)
+    """Stop after so many evaluations without a better one."""
+    average: int = Field(1, ge=1)
+    """How many last checkpoints are averaged at the end; kept if better on dev than the best one."""
+    seed: int = 1
+    tensorboard: bool = False
+    """Also write TensorBoard's events (extra `tensorboard`)."""
+
+
+def _preset(value: Any) -> Any:
+    """`transformer-small`, or `{preset: transformer-small, dropout: 0.3}`: the preset's settings under the ones given."""
+    name, given = (value, {}) if isinstance(value, str) else (None, value)
+    if isinstance(given, dict) and "preset" in given:
+        given = dict(given)
+        name = given.pop("preset")
+    if name is None:
+        return given
+    if name not in PRESETS:
+        raise ValueError(f"there is no preset {name!r}; there are {', '.join(PRESETS)}")
+    return PRESETS[name].model_dump() | given
+
+
+class Recipe(Config):
+    """All of a run."""
+
+    task: Literal["translation"]
+    data: TranslationData
+    vocabulary: VocabularyConfig = VocabularyConfig()
+    model: Annotated[TransformerConfig, BeforeValidator(_preset)]
+    training: TrainingConfig
+    search: SearchConfig = SearchConfig()
+
+    def data_root(self) -> Path:
+        """The recipe's own root, else KOTYA_DATA, else `data`."""
+        return self.data.root or Path(os.environ.get("KOTYA_DATA", "data"))
+
+    def to_yaml(self) -> str:
+        """The whole recipe, every setting written out: it rebuilds the run by itself."""
+        content = self.model_dump(mode="json", exclude_none=True)
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe from its file, with `section.key=value` put over it. Raises KotyaError naming file and line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise KotyaError(f"{path}: there is no such recipe") from None
+    except (IsADirectoryError, UnicodeDecodeError, PermissionError) as error:
+        raise KotyaError(f"{path}: not a readable text file ({error})") from None
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise KotyaError(f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(content, dict):
+        raise KotyaError(f"{path}: a recipe has sections ({', '.join(Recipe.model_fields)})")
+    for override in overrides:
+        _put(content, override)
+    return parse(content, str(path), root)
+
+
+def parse(content: dict[str, Any], name: str, root: yaml.Node | None = None) -> Recipe:
+    """A recipe from plain values; errors name `name`, and the line where a YAML tree is given."""
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = tuple(
+            part for part in first["loc"] if part != "function-before[_preset(), TransformerConfig]"
+        )
+        line = _line(root, place)
+        where = f"{name}:{line}" if line else name
+        raise KotyaError(f"{where}: {_explain(first, place)}") from None
+
+
+def _explain(error: Any, place: tuple[Any, ...]) -> str:
+    dotted = ".".join(str(part) for part in place)
+    if error["type"] == "extra_forbidden":
+        known = _keys(place[:-1])
+        near = difflib.get_close_matches(str(place[-1]), known, n=1)
+        hint = f"the nearest is {near[0]!r}" if near else f"there are {', '.join(known)}"
+        return f"there is no key {dotted!r}; {hint}"
+    if error["type"] == "missing":
+        return f"the key {dotted!r} is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{dotted}: {message[0].lower()}{message[1:]}"
+
+
+def _keys(place: tuple[Any, ...]) -> list[str]:
+    """The keys that a section may have."""
+    section: Any = Recipe
+    for part in place:
+        if isinstance(part, int):
+            continue
+        annotation = section.model_fields[part].annotation
+        inner = [
+            a for a in getattr(annotation, "__args__", ()) if isinstance(a, type) and issubclass(a, Config)
+        ]
+        section = inner[0] if inner else annotation
+    keys = list(section.model_fields)
+    return [*keys, "preset"] if section is TransformerConfig else keys
+
+
+def _line(node: yaml.Node | None, place: tuple[Any, ...]) -> int | None:
+    """The line of a key, or of the nearest section around it."""
+    line = None
+    for part in place:
+        if isinstance(node, yaml.MappingNode):
+            if isinstance(part, int):
+                continue  # a single corpus stands for a list of one
+            found = next(((key, value) for key, value in node.value if key.value == part), None)
+            if found is None:
+                return line
+            line, node = found[0].start_mark.line + 1, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            return line
+    return line
+
+
+def _put(content: dict[str, Any], override: str) -> None:
+    """Set `a.b.c=value`; the value is YAML."""
+    key, separator, value = override.partition("=")
+    if not separator or not key:
+        raise KotyaError(f"{override!r}: what is set over a recipe is written section.key=value")
+    *sections, last = key.split(".")
+    for section in sections:
+        inner = content.setdefault(section, {})
+        if isinstance(inner, str) and section == "model":
+            inner = content[section] = {"preset": inner}
+        if not isinstance(inner, dict):
+            raise KotyaError(f"{override!r}: {section} is not a section with keys")
+        content = inner
+    try:
+        content[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise KotyaError(f"{override!r}: {value!r} is not a YAML value") from None
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a recipe, so that editors complete it."""
+    return Recipe.model_json_schema()

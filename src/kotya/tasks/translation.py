@@ -1,0 +1,289 @@
+"""Translation: pairs of sentences, next-token cross-entropy with teacher forcing, BLEU on a dev set.
+
+loss = Σ_t -log p(y_t | y_<t, x), smoothed; with R-Drop (Wu et al. 2021) every pair is read twice under different dropout, and
+the two distributions are drawn together: + α/2 · ½(KL(p₁‖p₂) + KL(p₂‖p₁)), the paper's loss divided by two.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field, field_validator, model_validator
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from kotya.config import Config
+from kotya.errors import KotyaError
+from kotya.metrics import translation_scores
+from kotya.models.seq2seq import Seq2Seq
+from kotya.search.config import SearchConfig
+from kotya.search.ensemble import Ensemble
+from kotya.search.greedy import Greedy
+from kotya.search.hypothesis import Roles, SearchLine
+from kotya.search.schedule import search_lines
+from kotya.tasks.task import Evaluation, Indices
+from kotya.text.batches import Batches
+from kotya.text.cache import ParallelTokens, TokenCache
+from kotya.text.cleaning import CleaningConfig
+from kotya.text.corpus import TextSource, read_parallel
+from kotya.text.vocabulary import Vocabulary, VocabularyConfig
+
+_KL_CHUNK = 512
+
+
+class ParallelFiles(Config):
+    """Parallel text: two aligned files, or the columns of a TSV. Paths are below the data root."""
+
+    source: str | None = None
+    target: str | None = None
+    pairs: str | None = None
+    """One TSV file instead of two."""
+    columns: list[str] = ["source", "target"]
+    """The columns of the TSV in order; `-` is one not used."""
+
+    @model_validator(mode="after")
+    def _one_form(self) -> "ParallelFiles":
+        if (self.pairs is None) == (self.source is None) or (self.source is None) != (self.target is None):
+            raise ValueError("parallel text is `source` and `target`, or `pairs`")
+        return self
+
+    def open(self, root: Path) -> tuple[TextSource, TextSource]:
+        """The two sides."""
+        if self.pairs is not None:
+            source, target = TextSource.columns(root / self.pairs, self.columns, ("source", "target"))
+            return source, target
+        assert self.source is not None
+        assert self.target is not None
+        return TextSource.of(root / self.source), TextSource.of(root / self.target)
+
+
+class TranslationData(Config):
+    """The corpora."""
+
+    root: Path | None = None
+    """Where the paths below begin; without it the variable KOTYA_DATA, else the folder `data`."""
+    train: list[ParallelFiles] = Field(min_length=1)
+    """One corpus or several."""
+    dev: ParallelFiles | None = None
+    """What checkpoints are chosen by; without it, some training pairs are held out."""
+    test: ParallelFiles | None = None
+    """What `kotya evaluate` reports by default."""
+    cleaning: CleaningConfig = CleaningConfig()
+
+    @field_validator("train", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
+
+
+@dataclass(frozen=True)
+class TranslationBatch:
+    """Pairs, padded on the right."""
+
+    source: Int[Tensor, "rows source"]
+    lengths: Int[Tensor, "rows"]
+    inputs: Int[Tensor, "rows target"]
+    """begin + y"""
+    real: Int[Tensor, "tokens"]
+    """Where the real ones of the flattened target positions are."""
+    outputs: Int[Tensor, "tokens"]
+    """y + end, at the real positions."""
+
+    @property
+    def tokens(self) -> int:
+        return len(self.outputs)
+
+    def to(self, device: torch.device) -> "TranslationBatch":
+        moved = {name: value.to(device, non_blocking=True) for name, value in vars(self).items()}
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A dev set: texts, not cleaned."""
+
+    sources: list[str]
+    references: list[str]
+
+
+class Translation:
+    """The task, prepared: vocabularies learned, corpora encoded."""
+
+    metric = "BLEU"
+
+    def __init__(
+        self,
+        vocabularies: tuple[Vocabulary, Vocabulary],
+        train: ParallelTokens,
+        dev: Lines | None,
+        *,
+        tokens: int,
+        seed: int,
+        smoothing: float,
+        r_drop: float,
+        dropout: float,
+        held_out: int = 0,
+    ) -> None:
+        self.source, self.target = vocabularies
+        self.train, self.seed = train, seed
+        self.smoothing, self.r_drop, self.dropout = smoothing, r_drop, dropout
+        kept = len(train) - held_out
+        self.dev = dev or held_out_lines(train, kept)
+        self.batches = Batches(
+            train.source_lengths[:kept], train.target_lengths[:kept], tokens=tokens, seed=seed
+        )
+
+    def epoch(self, epoch: int) -> list[Indices]:
+        return self.batches.epoch(epoch)
+
+    def batch(self, indices: Indices, epoch: int) -> TranslationBatch:
+        return collate([self._ids(int(index), epoch) for index in indices], self.source.end, self.target)
+
+    def _ids(self, index: int, epoch: int) -> tuple[Sequence[int], Sequence[int]]:
+        if not self.dropout:
+            return self.train.source(index), self.train.target(index)  # type: ignore[return-value]
+        source, target = self.train.text(index)
+        return (
+            self.source.sample(source, self.dropout, self.seed, epoch, 2 * index),
+            self.target.sample(target, self.dropout, self.seed, epoch, 2 * index + 1),
+        )
+
+    def weights(self, batch: TranslationBatch) -> dict[str, float]:
+        return dict.fromkeys(("cross_entropy", "r_drop", "nll"), float(batch.tokens))
+
+    def losses(self, model: Seq2Seq, batch: TranslationBatch) -> dict[str, Float[Tensor, ""]]:
+        if not self.r_drop:
+            hidden = model(batch.source, batch.lengths, batch.inputs).flatten(0, 1)
+            loss, nll = model.loss(at(hidden, batch.real), batch.outputs, smoothing=self.smoothing)
+            return {"cross_entropy": loss, "nll": nll}
+        source, lengths, inputs = (torch.cat([x, x]) for x in (batch.source, batch.lengths, batch.inputs))
+        first, second = model(source, lengths, inputs).flatten(0, 1).chunk(2)
+        both = [at(first, batch.real), at(second, batch.real)]
+        loss, nll = model.loss(torch.cat(both), torch.cat([batch.outputs] * 2), smoothing=self.smoothing)
+        divergence = symmetric_divergence(model, *both)
+        return {"cross_entropy": loss / 2, "r_drop": self.r_drop / 2 * divergence, "nll": nll / 2}
+
+    @torch.inference_mode()
+    def evaluate(self, model: Seq2Seq, autocast: Callable[[], Any]) -> Evaluation:
+        """Greedy translations of the dev set: BLEU, chrF; and the negative log-likelihood of a reference token."""
+        with autocast():
+            nll = self._likelihood(model)
+        hypotheses = list(self._translate(model))
+        metrics = {score.name: score.value for score in translation_scores(hypotheses, self.dev.references)}
+        shown = [len(hypotheses) // 3, 2 * len(hypotheses) // 3]
+        samples = [(self.dev.sources[i], hypotheses[i], self.dev.references[i]) for i in shown]
+        return Evaluation({**metrics, "nll": nll}, samples)
+
+    def _likelihood(self, model: Seq2Seq) -> float:
+        sources = self.source.encode_batch(self.dev.sources)
+        targets = self.target.encode_batch(self.dev.references)
+        order = np.argsort([len(target) for target in targets], kind="stable")
+        device = next(model.parameters()).device
+        total = count = 0.0
+        for start in range(0, len(order), 100):
+            pairs = [(sources[i], targets[i]) for i in order[start : start + 100]]
+            batch = collate(pairs, self.source.end, self.target).to(device)
+            hidden = model(batch.source, batch.lengths, batch.inputs).flatten(0, 1)
+            total += float(model.loss(at(hidden, batch.real), batch.outputs)[1])
+            count += batch.tokens
+        return total / count
+
+    def _translate(self, model: Seq2Seq) -> Iterator[str]:
+        lines = (
+            SearchLine(ids, number=i) for i, ids in enumerate(self.source.encode_batch(self.dev.sources))
+        )
+        ensemble = Ensemble([model], self.source.end)
+        make = partial(Greedy, ensemble, roles_of(self.target), SearchConfig(beam=1), scores=False)
+        workers = torch.get_num_threads() if ensemble.device.type == "cpu" else 1
+        for hypotheses in search_lines(make, lines, rows=64, workers=workers):
+            yield self.target.decode(hypotheses[0].tokens)
+
+
+def roles_of(target: Vocabulary) -> Roles:
+    """What search must know of a target vocabulary: no output holds padding, begin or the unknown piece."""
+    banned = {target.pad, target.begin} | ({target.unknown} if target.unknown is not None else set())
+    return Roles(target.begin, target.end, tuple(sorted(banned - {target.end})))
+
+
+def prepare(
+    data: TranslationData,
+    vocabulary: VocabularyConfig,
+    cache: Path,
+    root: Path,
+    *,
+    vocabularies: tuple[Vocabulary, Vocabulary] | None,
+    progress: bool,
+) -> tuple[tuple[Vocabulary, Vocabulary], ParallelTokens, Lines | None]:
+    """Learn the vocabularies (or take those given) and encode the corpora."""
+    sides = [files.open(root) for files in data.train]
+    columns = {(one.column, two.column) for one, two in sides}
+    if len(columns) > 1:
+        raise KotyaError("data.train: aligned files and TSV columns cannot be mixed in one list")
+    source, target = (
+        TextSource(tuple(path for pair in sides for path in pair[side].paths), sides[0][side].column)
+        for side in range(2)
+    )
+    chosen = vocabularies or vocabulary.learn(source, target)
+    train = TokenCache.open_or_build(source, target, chosen, data.cleaning, cache, progress=progress)
+    dev = None
+    if data.dev is not None:
+        pairs = list(read_parallel(*data.dev.open(root)))
+        dev = Lines([one for one, _ in pairs], [two for _, two in pairs])
+    return chosen, train, dev
+
+
+def held_out_lines(train: ParallelTokens, start: int) -> Lines:
+    """The last pairs of the training data, as texts."""
+    pairs = [train.text(index) for index in range(start, len(train))]
+    if not pairs:
+        raise KotyaError("there is no dev set: name one in data.dev, or leave enough pairs to hold some out")
+    return Lines([one for one, _ in pairs], [two for _, two in pairs])
+
+
+def collate(
+    pairs: Sequence[tuple[Sequence[int], Sequence[int]]], source_end: int, target: Vocabulary
+) -> TranslationBatch:
+    """Pairs of ids (without begin and end) as a batch."""
+    lengths = np.array([len(source) + 1 for source, _ in pairs])
+    target_lengths = np.array([len(y) + 1 for _, y in pairs])
+    source_ids = np.full((len(pairs), int(lengths.max())), source_end, np.int64)
+    inputs = np.full((len(pairs), int(target_lengths.max())), target.end, np.int64)
+    outputs = np.full_like(inputs, target.end)
+    inputs[:, 0] = target.begin
+    for row, (x, y) in enumerate(pairs):
+        source_ids[row, : len(x)] = x
+        inputs[row, 1 : len(y) + 1] = y
+        outputs[row, : len(y)] = y
+    real = np.flatnonzero(np.arange(inputs.shape[1]) < target_lengths[:, None])
+    return TranslationBatch(
+        source=torch.from_numpy(source_ids),
+        lengths=torch.from_numpy(lengths),
+        inputs=torch.from_numpy(inputs),
+        real=torch.from_numpy(real),
+        outputs=torch.from_numpy(outputs.ravel()[real]),
+    )
+
+
+def at(hidden: Float[Tensor, "positions size"], real: Int[Tensor, "tokens"]) -> Float[Tensor, "tokens size"]:
+    """The real positions; all of them where nothing is padded."""
+    return hidden if len(real) == len(hidden) else hidden.index_select(0, real)
+
+
+def symmetric_divergence(
+    model: Seq2Seq, first: Float[Tensor, "tokens size"], second: Float[Tensor, "tokens size"]
+) -> Float[Tensor, ""]:
+    """Σ ½(KL(p₁‖p₂) + KL(p₂‖p₁)) over positions; a chunk at a time, computed again in the backward pass, not kept."""
+
+    def of_chunk(one: Tensor, two: Tensor) -> Tensor:
+        p, q = (model.decoder.output(hidden).float().log_softmax(-1) for hidden in (one, two))
+        return 0.5 * ((p.exp() - q.exp()) * (p - q)).sum()
+
+    chunks = zip(first.split(_KL_CHUNK), second.split(_KL_CHUNK), strict=True)
+    parts = [checkpoint(of_chunk, one, two, use_reentrant=False) for one, two in chunks]
+    total: Tensor = torch.stack(parts).sum()
+    return total

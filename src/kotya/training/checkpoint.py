@@ -1,0 +1,137 @@
+"""Checkpoints: all that an exact resume needs, in a folder an update, written whole or not at all, and no pickle.
+
+`checkpoints/0001000/`: weights, the optimiser's moments, and where the run stands. Batches, masks and dropout are
+functions of (seed, update), so no generator's state is kept. Of checkpoints that only serve averaging the weights stay.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kotya.errors import Fault, KotyaError
+from kotya.folder import WEIGHTS, read_weights, save_weights, weights, write_text
+
+OPTIMIZER, PROGRESS = "optimizer.safetensors", "progress.json"
+
+
+@dataclass
+class Progress:
+    """Where a run stands after an update."""
+
+    update: int = 0
+    epoch: int = 0
+    batch: int = 0
+    """Batches of the epoch that were used."""
+    tokens: int = 0
+    seconds: float = 0.0
+    best: float | None = None
+    """The best dev metric, and since when."""
+    best_update: int = 0
+    evaluations: list[int] = field(default_factory=list)
+    """Updates after which the dev set was evaluated."""
+    stale: int = 0
+    """Evaluations since the best one."""
+
+
+def list_checkpoints(run: Path) -> list[Path]:
+    """Whole checkpoints, oldest first."""
+    return sorted(path for path in (run / "checkpoints").glob("[0-9]*") if (path / PROGRESS).exists())
+
+
+def save(run: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> Path:
+    """Write the checkpoint of this update. Raises Fault where the disk does not take it."""
+    folder = run / "checkpoints" / f"{progress.update:07d}"
+    building = folder.with_name(f".{folder.name}.partial")
+    try:
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir(parents=True)
+        save_weights(building / WEIGHTS, weights(model))
+        save_weights(building / OPTIMIZER, moments(model, optimizer))
+        write_text(building / PROGRESS, json.dumps(asdict(progress)))
+        if folder.exists():
+            shutil.rmtree(folder)
+        building.rename(folder)
+    except OSError as error:
+        raise Fault(f"{folder}: could not be written ({error.strerror})") from None
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return folder
+
+
+def load(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Put a checkpoint's weights and moments into place. Raises KotyaError where it does not fit."""
+    stored, parameters = read_weights(folder / WEIGHTS), dict(model.named_parameters())
+    kept = read_weights(folder / OPTIMIZER)
+    if set(stored) != set(parameters):
+        raise KotyaError(f"{folder}: not a checkpoint of this model; the recipe has changed since")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(stored[name])
+            optimizer.state[parameter] = {
+                key.rpartition("/")[2]: tensor.to(parameter.device)
+                for key, tensor in kept.items()
+                if key.rpartition("/")[0] == name
+            }
+    content: dict[str, Any] = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+    return Progress(**content)
+
+
+def moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What the optimiser remembers, by `parameter/quantity`."""
+    return {
+        f"{name}/{key}": value
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state[parameter].items()
+    }
+
+
+def prune(run: Path, progress: Progress, average: int) -> None:
+    """Keep the newest whole, the best and those to be averaged as weights, and nothing else."""
+    newest = progress.update
+    wanted = {*progress.evaluations[-average:], progress.best_update}
+    for folder in list_checkpoints(run):
+        update = int(folder.name)
+        if update == newest:
+            continue
+        if update in wanted:
+            (folder / OPTIMIZER).unlink(missing_ok=True)
+        else:
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Out of sight first, so that no half of it is ever taken for a checkpoint."""
+    doomed = folder.with_name(f".{folder.name}.removed")
+    folder.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def average(folders: list[Path]) -> dict[str, Tensor]:
+    """The mean of the weights of checkpoints or model folders, summed in float64."""
+    total: dict[str, Tensor] = {}
+    for folder in folders:
+        tensors = read_weights(folder / WEIGHTS)
+        if total and {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in total.items()}:
+            raise KotyaError(
+                f"{folder}: its weights are not those of {folders[0]}; only equal models are averaged"
+            )
+        for name, tensor in tensors.items():
+            total[name] = tensor.double() + total.get(name, 0.0)
+    return {name: (tensor / len(folders)).float() for name, tensor in total.items()}
+
+
+def cut_log(path: Path, update: int) -> None:
+    """Take back what the log says of later updates."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if line.endswith("}") and json.loads(line)["update"] <= update]
+    write_text(path, "".join(line + "\n" for line in kept))
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,274 @@
+"""The one training loop. It knows tasks by their seam only: batches, loss terms with weights, dev metrics.
+
+Every update is a function of (recipe, update): data order, BPE-dropout and dropout are seeded by it. So a run that was
+killed and resumed ends with the same weights, bit for bit, as one that was not (CPU, same number of threads).
+"""
+
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from kotya.errors import Fault
+from kotya.folder import WEIGHTS, read_weights, save_weights, weights
+from kotya.recipe import TrainingConfig
+from kotya.tasks.task import Indices, Task
+from kotya.training import checkpoint
+from kotya.training.checkpoint import Progress
+from kotya.training.optimizer import build_optimizer, learning_rate
+from kotya.training.progress import Reporter, open_tensorboard
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    update: int
+    metrics: dict[str, float]
+    """Of the model that was kept, on the dev set."""
+    finished: bool
+    """False where a signal or the limit in minutes stopped it: `--resume` goes on."""
+
+
+class Loop:
+    """A run: a model, a task, and a folder that always holds the best model so far."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        config: TrainingConfig,
+        run: Path,
+        device: torch.device,
+        reporter: Reporter,
+    ) -> None:
+        self.model, self.task, self.config, self.run = model.to(device), task, config, run
+        self.device, self.reporter = device, reporter
+        self.autocast = partial(
+            torch.autocast, device.type, torch.bfloat16, enabled=config.precision == "bf16"
+        )
+        self.optimizer = build_optimizer(model, config)
+        self.progress = Progress()
+        self.stopped: str | None = None
+        self.metrics: dict[str, float] = {}
+
+    def resume(self) -> None:
+        """Go back to the newest checkpoint; without one, begin anew."""
+        found = checkpoint.list_checkpoints(self.run)
+        if found:
+            self.progress = checkpoint.load(found[-1], self.model, self.optimizer)
+            self.reporter.say(f"resuming after update {self.progress.update:,}")
+        checkpoint.cut_log(self.run / "metrics.jsonl", self.progress.update)
+
+    def train(self) -> Outcome:
+        """Run to the end, or until stopped. Raises Fault where the loss or the gradient is no number."""
+        updates = self.updates()
+        if self.config.compile:
+            for part in (getattr(self.model, "encoder", None), getattr(self.model, "decoder", None)):
+                if part is not None:
+                    part.compile(dynamic=True)
+        writer = open_tensorboard(self.run / "tensorboard") if self.config.tensorboard else None
+        self.reporter.start(updates, self.progress.update)
+        try:
+            with _signals(self._stop), open(self.run / "metrics.jsonl", "a", encoding="utf-8") as log:
+                self._run(updates, log, writer)
+            if self.stopped is None:
+                self._finish()
+        finally:
+            self.reporter.stop()
+            if writer is not None:
+                writer.close()
+        return Outcome(self.progress.update, self.metrics, self.stopped is None)
+
+    def updates(self) -> int:
+        """How many updates the recipe asks for."""
+        if self.config.updates is not None:
+            return self.config.updates
+        assert self.config.epochs is not None
+        batches = sum(len(self.task.epoch(epoch)) for epoch in range(self.config.epochs))
+        return max(1, batches // self.config.accumulate)
+
+    def _stop(self, why: str) -> None:
+        self.stopped = why
+
+    def _run(self, updates: int, log: Any, writer: Any) -> None:
+        progress, config = self.progress, self.config
+        stream = self._batches()
+        began, before = time.monotonic(), progress.seconds
+        reported, tokens = began, 0
+        while progress.update < updates:
+            batches = [next(stream) for _ in range(config.accumulate)]
+            record = self._update([indices for indices, _ in batches], batches[-1][1], updates)
+            now = time.monotonic()
+            progress.seconds = before + now - began
+            tokens += int(record["tokens"])
+            record |= {
+                "tokens_per_second": record["tokens"] / (now - reported),
+                "seconds_per_update": now - reported,
+                "seconds": progress.seconds,
+            }
+            reported = now
+            log.write(json.dumps({"update": progress.update, **record}) + "\n")
+            self.reporter.step(progress.update, record)
+            last = progress.update == updates
+            if progress.update % config.evaluate_every == 0 or last:
+                log.flush()
+                self._evaluate(log, writer)
+                if self._stale() and not last:
+                    self.reporter.say(
+                        f"no better checkpoint in {config.patience} evaluations: stopping early"
+                    )
+                    return
+                reported = time.monotonic()
+            elif writer is not None and progress.update % 20 == 0:
+                for name in ("loss", "nll", "learning_rate", "tokens_per_second"):
+                    writer.add_scalar(f"train/{name}", record[name], progress.update)
+            if config.minutes is not None and progress.seconds > 60 * config.minutes and not last:
+                self._stop(f"the limit of {config.minutes:g} minutes")
+            if self.stopped is not None and not last:
+                log.flush()
+                checkpoint.save(self.run, self.model, self.optimizer, progress)
+                checkpoint.prune(self.run, progress, config.average)
+                self.reporter.say(
+                    f"stopped by {self.stopped} after update {progress.update:,}; --resume goes on"
+                )
+                return
+        self.stopped = None
+
+    def _batches(self) -> Iterator[tuple[Indices, int]]:
+        """Batches from where the run stands, epoch after epoch, counted as they are handed out."""
+        progress = self.progress
+        while True:
+            batches = self.task.epoch(progress.epoch)
+            while progress.batch < len(batches):
+                progress.batch += 1
+                yield batches[progress.batch - 1], progress.epoch
+            progress.epoch, progress.batch = progress.epoch + 1, 0
+
+    def _update(self, batches: list[Indices], epoch: int, updates: int) -> dict[str, float]:
+        """One step of the optimiser."""
+        progress, config = self.progress, self.config
+        progress.update += 1
+        torch.manual_seed((config.seed << 32) + progress.update)
+        self.model.train()
+        micro = [self.task.batch(indices, epoch).to(self.device) for indices in batches]
+        weight: dict[str, float] = {}
+        for batch in micro:
+            for name, value in self.task.weights(batch).items():
+                weight[name] = weight.get(name, 0.0) + value
+        report: dict[str, float] = {}
+        for batch in micro:
+            with self.autocast():
+                terms = self.task.losses(self.model, batch)
+            means = {name: term / weight[name] for name, term in terms.items()}
+            torch.stack([mean for mean in means.values() if mean.requires_grad]).sum().backward()
+            for name, mean in means.items():
+                report[name] = report.get(name, 0.0) + float(mean.detach())
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), config.clip))
+        loss = sum(value for name, value in report.items() if not name.endswith("nll"))
+        if not math.isfinite(norm) or not math.isfinite(loss):
+            self._fail("gradient" if math.isfinite(loss) else "loss")
+        rate = learning_rate(config, progress.update, updates)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        tokens = sum(batch.tokens for batch in micro)
+        progress.tokens += tokens
+        return {**report, "loss": loss, "gradient_norm": norm, "learning_rate": rate, "tokens": float(tokens)}
+
+    def _fail(self, what: str) -> None:
+        found = checkpoint.list_checkpoints(self.run)
+        kept = f"the last good checkpoint is {found[-1]}" if found else "there was no checkpoint yet"
+        raise Fault(
+            f"the {what} of update {self.progress.update:,} is not a number; {kept}. "
+            "A lower training.learning_rate, a longer warmup or precision=float32 may help"
+        )
+
+    def _evaluate(self, log: Any, writer: Any) -> None:
+        """Evaluate, write the checkpoint, and keep the model if it is the best."""
+        progress = self.progress
+        self.model.eval()
+        evaluation = self.task.evaluate(self.model, self.autocast)
+        value = evaluation.metrics[self.task.metric]
+        best = progress.best is None or value > progress.best
+        if best:
+            progress.best, progress.best_update, progress.stale = value, progress.update, 0
+            self.metrics = evaluation.metrics
+        else:
+            progress.stale += 1
+        progress.evaluations.append(progress.update)
+        log.write(json.dumps({"update": progress.update, "dev": evaluation.metrics}) + "\n")
+        log.flush()
+        if writer is not None:
+            for name, metric in evaluation.metrics.items():
+                writer.add_scalar(f"dev/{name}", metric, progress.update)
+        self.reporter.evaluation(progress.update, evaluation, best=best)
+        checkpoint.save(self.run, self.model, self.optimizer, progress)
+        if best:
+            save_weights(self.run / WEIGHTS, weights(self.model))
+        checkpoint.prune(self.run, progress, self.config.average)
+
+    def _stale(self) -> bool:
+        return self.config.patience is not None and self.progress.stale >= self.config.patience
+
+    def _finish(self) -> None:
+        """The best model stays, unless the mean of the last checkpoints is better on dev."""
+        progress = self.progress
+        folder = self.run / "checkpoints"
+        best = folder / f"{progress.best_update:07d}"
+        self._put(best)
+        last = [folder / f"{update:07d}" for update in progress.evaluations[-self.config.average :]]
+        if len(last) > 1:
+            averaged = checkpoint.average(last)
+            self._put_tensors(averaged)
+            self.model.eval()
+            evaluation = self.task.evaluate(self.model, self.autocast)
+            value, name = evaluation.metrics[self.task.metric], self.task.metric
+            assert progress.best is not None
+            better = value > progress.best
+            which = "kept: the average" if better else "kept: the best"
+            self.reporter.say(
+                f"average of the last {len(last)}: dev {name} {value:.2f}; "
+                f"best (update {progress.best_update:,}): {progress.best:.2f}; {which}"
+            )
+            if better:
+                self.metrics = evaluation.metrics
+            else:
+                self._put(best)
+        save_weights(self.run / WEIGHTS, weights(self.model))
+
+    def _put(self, folder: Path) -> None:
+        self._put_tensors(read_weights(folder / WEIGHTS))
+
+    @torch.no_grad()
+    def _put_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
+        for name, parameter in self.model.named_parameters():
+            parameter.copy_(tensors[name])
+
+
+@contextmanager
+def _signals(stop: Callable[[str], None]) -> Iterator[None]:
+    """SIGTERM and Ctrl-C ask the loop to stop after its update; a second one stops at once."""
+
+    def handle(number: int, _: Any) -> None:
+        stop(signal.Signals(number).name)
+        signal.signal(number, before[number])
+
+    before: dict[int, Any] = {}
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before[number] = signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

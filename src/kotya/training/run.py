@@ -1,0 +1,66 @@
+"""A run from its recipe: prepare the task, make or reopen the folder, and hand both to the loop."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from kotya import folder as folders
+from kotya.errors import KotyaError
+from kotya.folder import FolderConfig
+from kotya.recipe import Recipe
+from kotya.tasks.translation import Translation, prepare, roles_of
+from kotya.text.cleaning import describe
+from kotya.training.loop import Loop, Outcome
+from kotya.training.progress import Reporter
+
+_HELD_OUT = 1000
+
+
+def train(
+    recipe: Recipe, run: Path, *, reporter: Reporter, resume: bool = False, device: str = "cpu"
+) -> Outcome:
+    """Train what the recipe says into the folder `run`. Raises KotyaError where the folder holds another run."""
+    training = recipe.training
+    if (training.updates is None) == (training.epochs is None):
+        raise KotyaError("training needs `updates` or `epochs`, one of them")
+    place = folders.find_device(device)
+    known = None
+    if resume and run.exists():
+        known = folders.read_vocabularies(run)
+    elif run.exists() and any(run.iterdir()):
+        raise KotyaError(f"{run}: there is a run already; --resume goes on with it, or name another --output")
+    vocabularies, tokens, dev = prepare(
+        recipe.data, recipe.vocabulary, cache_folder(), recipe.data_root(), vocabularies=known, progress=True
+    )
+    reporter.say(f"training data: {describe(tokens.report)}")
+    task = Translation(
+        vocabularies,
+        tokens,
+        dev,
+        tokens=training.tokens,
+        seed=training.seed,
+        smoothing=training.label_smoothing,
+        r_drop=training.r_drop,
+        dropout=recipe.vocabulary.dropout,
+        held_out=0 if dev else min(_HELD_OUT, len(tokens) // 10),
+    )
+    torch.manual_seed(training.seed)
+    source, target = vocabularies
+    model = recipe.model.build(len(source), len(target))
+    count = sum(parameter.numel() for parameter in model.parameters())
+    reporter.say(f"model: {count:,} parameters; vocabularies of {len(source):,} and {len(target):,} pieces")
+    if known is None:
+        config = FolderConfig(
+            task=recipe.task, model=recipe.model, search=recipe.search, banned=list(roles_of(target).banned)
+        )
+        folders.create(run, config=config, vocabularies=vocabularies, recipe=recipe, model=None)
+    loop = Loop(model, task, training, run, place, reporter)
+    if known is not None:
+        loop.resume()
+    return loop.train()
+
+
+def cache_folder() -> Path:
+    """Where token caches are kept: below XDG_CACHE_HOME, else ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kotya" / "tokens"
