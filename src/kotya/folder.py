@@ -1,7 +1,7 @@
 """The model folder: config.json, model.safetensors, tokenizer.json (or one a side), recipe.yaml.
 
-No pickle is ever loaded. Everything is written under another name first and renamed when it is whole and on the disk, so
-that a folder is the old one or the new one, whatever is killed when.
+No pickle is ever loaded. Everything is written under another name first and renamed when it is whole and
+on the disk, so that a folder is the old one or the new one, whatever is killed when.
 """
 
 import os
@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import kotya
+from kotya import recipe as recipes
 from kotya.config import Config
 from kotya.errors import Fault, KotyaError
 from kotya.models.seq2seq import Seq2Seq
@@ -63,7 +64,10 @@ def create(
     recipe: Recipe | None,
     model: nn.Module | None,
 ) -> None:
-    """Write a new folder, whole or not at all; without a model its weights follow later. Raises KotyaError where `path` is taken."""
+    """Write a new folder, whole or not at all; without a model its weights follow later.
+
+    Raises KotyaError where `path` holds something already.
+    """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise KotyaError(f"{path}: there is something already; name another folder, or remove it")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,13 +132,13 @@ def load(path: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) ->
     place = find_device(device)
     tensors = read_weights(path / WEIGHTS)
     assign(model, tensors, path / WEIGHTS)
-    recipe_file = path / "recipe.yaml"
-    recipe = None
-    if recipe_file.exists():
-        from kotya import recipe as recipes
+    return LoadedModel(model.to(place, dtype).eval(), config, vocabularies, read_recipe(path))
 
-        recipe = recipes.read(recipe_file)
-    return LoadedModel(model.to(place, dtype).eval(), config, vocabularies, recipe)
+
+def read_recipe(path: Path) -> Recipe | None:
+    """The recipe of a folder; None where it was imported."""
+    file = path / "recipe.yaml"
+    return recipes.read(file) if file.exists() else None
 
 
 def read_config(path: Path) -> FolderConfig:

@@ -65,7 +65,7 @@ class TrainingConfig(Config):
 
 
 def _preset(value: Any) -> Any:
-    """`transformer-small`, or `{preset: transformer-small, dropout: 0.3}`: the preset's settings under the ones given."""
+    """`transformer-small`, or `{preset: transformer-small, dropout: 0.3}`: its settings under the ones given."""
     name, given = (value, {}) if isinstance(value, str) else (None, value)
     if isinstance(given, dict) and "preset" in given:
         given = dict(given)
@@ -115,7 +115,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     if not isinstance(content, dict):
         raise KotyaError(f"{path}: a recipe has sections ({', '.join(Recipe.model_fields)})")
     for override in overrides:
-        _put(content, override)
+        put(content, override)
     return parse(content, str(path), root)
 
 
@@ -180,8 +180,8 @@ def _line(node: yaml.Node | None, place: tuple[Any, ...]) -> int | None:
     return line
 
 
-def _put(content: dict[str, Any], override: str) -> None:
-    """Set `a.b.c=value`; the value is YAML."""
+def put(content: dict[str, Any], override: str) -> None:
+    """Set `a.b.c=value` in plain values; the value is YAML."""
     key, separator, value = override.partition("=")
     if not separator or not key:
         raise KotyaError(f"{override!r}: what is set over a recipe is written section.key=value")

@@ -1,7 +1,7 @@
 """Translation: pairs of sentences, next-token cross-entropy with teacher forcing, BLEU on a dev set.
 
-loss = Σ_t -log p(y_t | y_<t, x), smoothed; with R-Drop (Wu et al. 2021) every pair is read twice under different dropout, and
-the two distributions are drawn together: + α/2 · ½(KL(p₁‖p₂) + KL(p₂‖p₁)), the paper's loss divided by two.
+loss = Σ_t -log p(y_t | y_<t, x), smoothed. With R-Drop (Wu et al. 2021) every pair is read twice under different
+dropout, and the two distributions are drawn together: + α/2 · ½(KL(p₁‖p₂) + KL(p₂‖p₁)), half the paper's loss.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -43,7 +43,7 @@ class ParallelFiles(Config):
     target: str | None = None
     pairs: str | None = None
     """One TSV file instead of two."""
-    columns: list[str] = ["source", "target"]
+    columns: tuple[str, ...] = ("source", "target")
     """The columns of the TSV in order; `-` is one not used."""
 
     @model_validator(mode="after")

@@ -264,9 +264,7 @@ def _signals(stop: Callable[[str], None]) -> Iterator[None]:
         stop(signal.Signals(number).name)
         signal.signal(number, before[number])
 
-    before: dict[int, Any] = {}
-    for number in (signal.SIGTERM, signal.SIGINT):
-        before[number] = signal.signal(number, handle)
+    before: dict[int, Any] = {int(one): signal.signal(one, handle) for one in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a bar with speed, time left and the last metric, or plain lines where stderr is no terminal."""
+"""What a person sees of a run: a bar with speed, time left and metric; plain lines where stderr is no terminal."""
 
 import time
 from typing import Any, Protocol
@@ -96,4 +96,4 @@ def open_tensorboard(folder: Any) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise KotyaError("training.tensorboard needs the extra: pip install 'kotya[tensorboard]'") from None
-    return SummaryWriter(folder)  # type: ignore[no-untyped-call]
+    return SummaryWriter(folder)

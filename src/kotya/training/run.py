@@ -2,10 +2,12 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from kotya import folder as folders
+from kotya import recipe as recipes
 from kotya.errors import KotyaError
 from kotya.folder import FolderConfig
 from kotya.recipe import Recipe
@@ -28,6 +30,7 @@ def train(
     known = None
     if resume and run.exists():
         known = folders.read_vocabularies(run)
+        check_unchanged(recipe, recipes.read(run / "recipe.yaml"), run)
     elif run.exists() and any(run.iterdir()):
         raise KotyaError(f"{run}: there is a run already; --resume goes on with it, or name another --output")
     vocabularies, tokens, dev = prepare(
@@ -59,6 +62,30 @@ def train(
     if known is not None:
         loop.resume()
     return loop.train()
+
+
+def check_unchanged(recipe: Recipe, stored: Recipe, run: Path) -> None:
+    """A run goes on under the recipe it began with; only the limit in minutes may be another."""
+    now, before = (
+        flat(one.model_dump(mode="json", exclude={"training": {"minutes"}})) for one in (recipe, stored)
+    )
+    for key in sorted(set(now) | set(before)):
+        if now.get(key) != before.get(key):
+            raise KotyaError(
+                f"{run}: began with {key}={before.get(key)}, the recipe now says {now.get(key)}; "
+                "--resume needs the same recipe"
+            )
+
+
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """A tree of settings as dotted keys."""
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    return {
+        key: value
+        for name, sub in tree.items()
+        for key, value in flat(sub, f"{prefix}.{name}".lstrip(".")).items()
+    }
 
 
 def cache_folder() -> Path:

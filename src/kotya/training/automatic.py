@@ -1,0 +1,76 @@
+"""A recipe for two text files: settings picked from the size of the data, each with its reason."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kotya import recipe as recipes
+from kotya.recipe import Recipe
+from kotya.text.corpus import read_parallel
+
+
+@dataclass(frozen=True)
+class Size:
+    """Settings that suit corpora of up to so many pairs."""
+
+    pairs: int
+    preset: str
+    dropout: float
+    vocabulary: int
+    epochs: int
+    learning_rate: float
+
+
+SIZES = (
+    Size(10_000, "transformer-tiny", 0.3, 2_000, 60, 2e-3),
+    Size(100_000, "transformer-small", 0.3, 8_000, 30, 1e-3),
+    Size(1_000_000, "transformer-small", 0.1, 16_000, 15, 1e-3),
+    Size(1 << 62, "transformer-base", 0.1, 32_000, 5, 7e-4),
+)
+"""Less data: a smaller model and vocabulary, more dropout, more passes (Sennrich and Zhang 2019)."""
+
+
+def recipe_for(
+    source: Path, target: Path, dev: tuple[Path, Path] | None, overrides: Sequence[str] = ()
+) -> tuple[Recipe, list[str]]:
+    """The recipe and, line by line, what was chosen and why. Raises KotyaError for files that are bad input."""
+    count = characters = 0
+    for one, two in read_parallel(source, target):
+        count += 1
+        characters += max(len(one), len(two))
+    size = next(size for size in SIZES if count <= size.pairs)
+    updates = (
+        size.epochs * characters // 4 // 3500
+    )  # roughly: a piece is four characters, a batch 3,500 of them
+    content: dict[str, Any] = {
+        "task": "translation",
+        "data": {
+            "root": ".",
+            "train": {"source": str(source.absolute()), "target": str(target.absolute())},
+            "cleaning": {"max_ratio": 9.0, "max_length": 200, "duplicates": "drop", "invalid": "drop"},
+        },
+        "vocabulary": {"size": size.vocabulary, "dropout": 0.1 if count <= 1_000_000 else 0.0},
+        "model": {"preset": size.preset, "dropout": size.dropout},
+        "training": {
+            "epochs": size.epochs,
+            "learning_rate": size.learning_rate,
+            "schedule": "cosine",
+            "warmup": max(50, min(4000, updates // 10)),
+            "evaluate_every": max(50, min(2000, updates // 20)),
+            "average": 5,
+            "patience": 10,
+            "precision": "bf16",
+        },
+    }
+    if dev is not None:
+        content["data"]["dev"] = {"source": str(dev[0].absolute()), "target": str(dev[1].absolute())}
+    for override in overrides:
+        recipes.put(content, override)
+    why = [
+        f"{count:,} pairs: {size.preset} with dropout {size.dropout}, {size.vocabulary:,} pieces, {size.epochs} epochs",
+        "pairs over 200 pieces, 9 times as long as their other side, repeated or not UTF-8 are left out",
+        "dev set: " + (f"{dev[0]}, {dev[1]}" if dev else "pairs held out from the end of the training files"),
+        *(f"set by hand: {override}" for override in overrides),
+    ]
+    return recipes.parse(content, "the automatic recipe"), why
