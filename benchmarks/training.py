@@ -6,6 +6,8 @@
 Every measurement is a process of its own. The figure of a side is the median of its rounds; a ratio is taken
 between medians of the same run. `plain, tuned` is the plain loop under the allocator setting that kotya's own
 command line makes for itself (see kotya.cli.allocator): that lever is not ours, so the peer gets it too.
+`kotya, dropouts` also drops attention weights and the inside of the feed-forward layer, as nn.Transformer's one
+setting does; kotya's presets, like the paper and Marian, drop embeddings and the outputs of sublayers.
 """
 
 import argparse
@@ -34,6 +36,7 @@ class Side:
     name: str
     script: str
     precision: str
+    options: tuple[str, ...] = ()
     own: bool = False
     """Whether it runs in kotya's environment, or in the peers'."""
     tuned: bool = False
@@ -42,7 +45,7 @@ class Side:
 
     def run(self, steps: int) -> None:
         python = sys.executable if self.own else peers.install()
-        command = [python, HERE / self.script, "--steps", str(steps)]
+        command = [python, HERE / self.script, "--steps", str(steps), *self.options]
         if self.script != "joeynmt_loop.py":
             command += ["--precision", self.precision]
         environment = os.environ | (TUNED if self.tuned else {})
@@ -67,6 +70,10 @@ def sides() -> list[Side]:
         *(Side("plain", "plain_loop.py", precision, own=True) for precision in both),
         *(Side("plain, tuned", "plain_loop.py", precision, own=True, tuned=True) for precision in both),
         *(Side("kotya", "kotya_loop.py", precision, own=True) for precision in both),
+        *(
+            Side("kotya, dropouts", "kotya_loop.py", precision, ("--dropouts", "all"), own=True)
+            for precision in both
+        ),
         *(Side("Marian", "marian_loop.py", precision) for precision in both),
         Side("JoeyNMT", "joeynmt_loop.py", "float32"),
     ]
@@ -101,7 +108,11 @@ def report(chosen: list[Side]) -> None:
     kotya = {side.precision: side.median for side in chosen if side.name == "kotya"}
     print(f"\n{'':16} {'':8} {'tokens/s':>9} {'lowest':>8} {'highest':>8} {'GiB':>6} {'kotya is':>9}")
     for side in chosen:
-        times = f"{kotya[side.precision] / side.median:8.2f}×" if side.precision in kotya else ""
+        times = (
+            f"{kotya[side.precision] / side.median:8.2f}×"
+            if side.precision in kotya and side.name != "kotya"
+            else ""
+        )
         speeds = f"{side.median:9.0f} {min(side.speeds):8.0f} {max(side.speeds):8.0f}"
         print(f"{side.name:16} {side.precision:8} {speeds} {side.memory:6.2f} {times}")
     if len(kotya) == 2:
