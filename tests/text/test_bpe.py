@@ -60,6 +60,11 @@ def test_learning_is_repeatable_and_bounded() -> None:
         learn(["", "  "], 300)
 
 
+def test_a_word_of_a_million_characters_is_not_learned_from() -> None:
+    text = ["a mate sat on the mat"] * 3
+    assert learn([*text, "ab" * 500_000], 300).to_str() == learn(text, 300).to_str()
+
+
 def exact_distribution(table: MergeTable, word: str, p: float) -> dict[tuple[int, ...], float]:
     """Algorithm 1 of Provilkov et al. 2020 by enumerating, at every step, which candidate merges are dropped."""
 

@@ -23,6 +23,7 @@ from kotya.errors import KotyaError
 SPACE = "▁"
 SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
 BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
+LONGEST_WORD = 500  # characters, for learning; scripts without spaces have whole sentences that are one word
 RESERVED = len(SPECIALS) + len(BYTES)
 # A mark that the encoding itself uses (▁, or </w> of imported codes) may stand in a text too. There it is written as
 # ESCAPE and "b", and ESCAPE itself, a noncharacter of Unicode, as ESCAPE and "a"; decoding undoes both.
@@ -54,12 +55,19 @@ def learn(lines: Iterable[str], size: int) -> Tokenizer:
         show_progress=False,
         special_tokens=[],
     )
-    tokenizer.train_from_iterator(lines, trainer)
+    tokenizer.train_from_iterator(map(without_endless_words, lines), trainer)
     model = json.loads(tokenizer.to_str())["model"]
     if not model["vocab"]:
         raise KotyaError("there is no text to learn a vocabulary from")
     pieces = sorted(model["vocab"], key=model["vocab"].__getitem__)
     return lossless_tokenizer(numbered(pieces), [(left, right) for left, right in model["merges"]])
+
+
+def without_endless_words(line: str) -> str:
+    """A line without words too long to be words: learning takes time quadratic in their length, and gains nothing."""
+    if len(line) <= LONGEST_WORD:
+        return line
+    return " ".join(word for word in line.split() if len(word) <= LONGEST_WORD)
 
 
 def numbered(pieces: Iterable[str]) -> dict[str, int]:

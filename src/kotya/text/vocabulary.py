@@ -42,7 +42,7 @@ class VocabularyConfig(Config):
     def learn(self, source: TextSource, target: TextSource) -> "tuple[Vocabulary, Vocabulary]":
         """Learn the vocabularies of both sides; the very same object twice where they are joint.
 
-        Lines that are not UTF-8 are passed over: the token cache, which reads the files next, stops there or counts them.
+        Lines that are not UTF-8 are passed over: the token cache, which reads the files next, stops or counts them.
         """
         if self.joint:
             both = Vocabulary.learn(chain(source.valid_lines(), target.valid_lines()), self.size)
