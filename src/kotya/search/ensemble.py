@@ -6,7 +6,7 @@ This is all that search sees of models: encode lines, start, extend, select, joi
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -21,12 +21,12 @@ class EnsembleState:
 
     states: list[Any]
 
-    def select(self, rows: Int[Tensor, "kept"]) -> Self:
-        return type(self)([state.select(rows) for state in self.states])
+    def select(self, rows: Int[Tensor, "kept"]) -> "EnsembleState":
+        return EnsembleState([state.select(rows) for state in self.states])
 
-    def join(self, other: Self) -> Self:
+    def join(self, other: "EnsembleState") -> "EnsembleState":
         pairs: zip[tuple[DecoderState, DecoderState]] = zip(self.states, other.states, strict=True)
-        return type(self)([mine.join(theirs) for mine, theirs in pairs])
+        return EnsembleState([mine.join(theirs) for mine, theirs in pairs])
 
 
 class Ensemble:

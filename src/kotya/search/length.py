@@ -4,9 +4,10 @@ Average: n^α. Wu et al. 2016 (equation 14): ((5 + n) / 6)^α. n counts the end.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
+@runtime_checkable
 class LengthPenalty(Protocol):
     """What the sum of log p is divided by; never falls with n."""
 

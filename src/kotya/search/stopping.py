@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from kotya.search.length import LengthPenalty
 
 
+@runtime_checkable
 class StopRule(Protocol):
     """Looks at one line after a step."""
 

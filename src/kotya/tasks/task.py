@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 Indices = NDArray[np.int64]
 
 
+@runtime_checkable
 class Batch(Protocol):
     """Tensors of some examples."""
 
@@ -32,6 +33,7 @@ class Evaluation:
     """Source, output, reference."""
 
 
+@runtime_checkable
 class Task(Protocol):
     """A loss term is a sum over a batch; its weight, known before the forward pass, is what it is divided by, so that
     micro-batches and ranks add up to exactly what one batch gives."""

@@ -1,7 +1,7 @@
 """What a person sees of a run: a bar with speed, time left and metric; plain lines where stderr is no terminal."""
 
 import time
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -12,6 +12,7 @@ _EVERY = 20.0
 """Seconds between plain lines."""
 
 
+@runtime_checkable
 class Reporter(Protocol):
     """Whoever shows a run."""
 

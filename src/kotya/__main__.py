@@ -1,0 +1,5 @@
+"""`python -m kotya`."""
+
+from kotya.cli.main import main
+
+main()
