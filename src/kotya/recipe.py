@@ -124,7 +124,8 @@ def parse(content: dict[str, Any], name: str, root: yaml.Node | None = None) -> 
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
+        # a mistyped key may also leave its right form missing: the typo is what the person wants to hear of
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
         place = tuple(
             part for part in first["loc"] if part != "function-before[_preset(), TransformerConfig]"
         )

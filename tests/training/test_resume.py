@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from training_corpus import content, small_recipe
 from safetensors.torch import load_file
 
 from kotya.errors import KotyaError
 from kotya.training.progress import Silent
 from kotya.training.run import train
+from training_corpus import content, small_recipe
 
 
 def same_weights(one: Path, other: Path) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -34,6 +35,8 @@ from kotya.text.corpus import TextSource, read_parallel
 from kotya.text.vocabulary import Vocabulary, VocabularyConfig
 
 _KL_CHUNK = 512
+
+Ids = Sequence[int] | NDArray[np.int64]
 
 
 class ParallelFiles(Config):
@@ -144,9 +147,9 @@ class Translation:
     def batch(self, indices: Indices, epoch: int) -> TranslationBatch:
         return collate([self._ids(int(index), epoch) for index in indices], self.source.end, self.target)
 
-    def _ids(self, index: int, epoch: int) -> tuple[Sequence[int], Sequence[int]]:
+    def _ids(self, index: int, epoch: int) -> tuple[Ids, Ids]:
         if not self.dropout:
-            return self.train.source(index), self.train.target(index)  # type: ignore[return-value]
+            return self.train.source(index), self.train.target(index)
         source, target = self.train.text(index)
         return (
             self.source.sample(source, self.dropout, self.seed, epoch, 2 * index),
@@ -245,9 +248,7 @@ def held_out_lines(train: ParallelTokens, start: int) -> Lines:
     return Lines([one for one, _ in pairs], [two for _, two in pairs])
 
 
-def collate(
-    pairs: Sequence[tuple[Sequence[int], Sequence[int]]], source_end: int, target: Vocabulary
-) -> TranslationBatch:
+def collate(pairs: Sequence[tuple[Ids, Ids]], source_end: int, target: Vocabulary) -> TranslationBatch:
     """Pairs of ids (without begin and end) as a batch."""
     lengths = np.array([len(source) + 1 for source, _ in pairs])
     target_lengths = np.array([len(y) + 1 for _, y in pairs])

@@ -1,0 +1,130 @@
+"""The model folder: what is written is read; what is broken is said in a line; nothing is ever half-written."""
+
+import resource
+from pathlib import Path
+
+import pytest
+import torch
+
+from kotya import folder
+from kotya.errors import Fault, KotyaError
+from kotya.folder import FolderConfig
+from kotya.models.transformer import TransformerConfig
+from kotya.text.vocabulary import Vocabulary
+
+LINES = ["the cat sat on the mat", "a cat is a cat"] * 5
+SMALL = TransformerConfig(size=16, heads=2, feed_forward=16, encoder_layers=1, decoder_layers=1)
+
+
+def write(path: Path, *, joint: bool = True) -> torch.nn.Module:
+    torch.manual_seed(1)
+    first = Vocabulary.learn(LINES, 290)
+    second = first if joint else Vocabulary.learn([line.upper() for line in LINES], 280)
+    config = FolderConfig(
+        task="translation",
+        model=SMALL if joint else SMALL.model_copy(update={"share": "none"}),
+        banned=[0, 1, 2],
+    )
+    model = config.model.build(len(first), len(second))
+    folder.create(path, config=config, vocabularies=(first, second), recipe=None, model=model)
+    return model
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_what_is_written_is_read(tmp_path: Path, joint: bool) -> None:
+    model = write(tmp_path / "model", joint=joint)
+    loaded = folder.load(tmp_path / "model")
+    assert {n: p.tolist() for n, p in model.named_parameters()} == {
+        n: p.tolist() for n, p in loaded.model.named_parameters()
+    }
+    assert (loaded.vocabularies[0] is loaded.vocabularies[1]) is joint
+    source, lengths = torch.tensor([[5, 6, 3]]), torch.tensor([3])
+    torch.testing.assert_close(model.eval()(source, lengths, source), loaded.model(source, lengths, source))
+    assert not loaded.model.training
+
+
+def test_a_shared_matrix_is_stored_once(tmp_path: Path) -> None:
+    write(tmp_path / "model")
+    assert (
+        len(
+            [
+                n
+                for n in folder.read_weights(tmp_path / "model" / folder.WEIGHTS)
+                if "embedding" in n or "output_w" in n
+            ]
+        )
+        == 1
+    )
+
+
+def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
+    write(tmp_path / "model")
+    with pytest.raises(KotyaError, match="something already"):
+        write(tmp_path / "model")
+
+
+def broken(path: Path, name: str) -> None:
+    weights = path / folder.WEIGHTS
+    if name == "no folder":
+        path.rename(path.with_name("elsewhere"))
+    elif name == "no config":
+        (path / "config.json").unlink()
+    elif name == "foreign config":
+        (path / "config.json").write_text('{"model_type": "bert"}')
+    elif name == "no weights":
+        weights.unlink()
+    elif name == "truncated":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif name == "header cut":
+        weights.write_bytes(weights.read_bytes()[:20])
+    elif name == "empty weights":
+        weights.write_bytes(b"")
+    elif name == "other vocabulary":
+        Vocabulary.learn(LINES, 270).save(path / "tokenizer.json")
+    elif name == "no vocabulary":
+        (path / "tokenizer.json").unlink()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "no folder",
+        "no config",
+        "foreign config",
+        "no weights",
+        "truncated",
+        "header cut",
+        "empty weights",
+        "other vocabulary",
+        "no vocabulary",
+    ],
+)
+def test_a_broken_folder_is_said_in_one_line(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "model")
+    broken(tmp_path / "model", name)
+    with pytest.raises(KotyaError) as caught:
+        folder.load(tmp_path / "model")
+    assert str(tmp_path / "model") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_device_that_is_not_there(tmp_path: Path) -> None:
+    write(tmp_path / "model")
+    for name in ("cuda:99", "warp"):
+        with pytest.raises(KotyaError, match="there is no device"):
+            folder.load(tmp_path / "model", device=name)
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
+    model = write(tmp_path / "model")
+    path = tmp_path / "model" / folder.WEIGHTS
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+    try:
+        with pytest.raises(Fault, match="could not be written"):
+            folder.save_weights(path, folder.weights(model))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir() if "partial" in p.name] == []

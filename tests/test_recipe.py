@@ -1,0 +1,118 @@
+"""A recipe's errors name the file, the line, the key and the nearest right one; overrides; presets; the schema."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kotya import recipe as recipes
+from kotya.errors import KotyaError
+from kotya.models.transformer import PRESETS
+from kotya.recipe import Recipe, TrainingConfig
+
+TEXT = """task: translation
+data:
+  train: {source: a.ru, target: a.en}
+  cleaning:
+    max_length: 50
+model:
+  preset: transformer-tiny
+  dropout: 0.3
+training:
+  updates: 10
+"""
+
+
+def read(tmp_path: Path, text: str, *overrides: str) -> Recipe:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    return recipes.read(path, overrides)
+
+
+def test_a_preset_under_the_settings_given(tmp_path: Path) -> None:
+    recipe = read(tmp_path, TEXT)
+    assert recipe.model == PRESETS["transformer-tiny"].model_copy(update={"dropout": 0.3})
+    word = TEXT.replace("model:\n  preset: transformer-tiny\n  dropout: 0.3\n", "model: transformer-base\n")
+    assert read(tmp_path, word).model == PRESETS["transformer-base"]
+    assert read(tmp_path, word, "model.dropout=0.5").model.dropout == 0.5
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ("dropout", "dropuot", 8, "'model.dropuot'; the nearest is 'dropout'"),
+        ("max_length", "max_lenght", 5, "'data.cleaning.max_lenght'; the nearest is 'max_length'"),
+        ("training:", "trianing:", 9, "'trianing'; the nearest is 'training'"),
+        ("target:", "traget:", 3, "the nearest is 'target'"),
+        ("updates: 10", "updates: many", 10, "training.updates"),
+        ("transformer-tiny", "transformer-huge", 6, "transformer-huge"),
+        ("task: translation", "task: translate", 1, "task"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(
+    tmp_path: Path, old: str, new: str, line: int, message: str
+) -> None:
+    with pytest.raises(KotyaError) as caught:
+        read(tmp_path, TEXT.replace(old, new, 1))
+    assert str(caught.value).startswith(f"{tmp_path / 'recipe.yaml'}:{line}: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a: [", "- list", "", "a: b: c"])
+def test_what_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(KotyaError, match=r"recipe\.yaml"):
+        read(tmp_path, text)
+
+
+def test_overrides_are_typed_and_checked(tmp_path: Path) -> None:
+    recipe = read(tmp_path, TEXT, "training.updates=77", "search.beam=3", "data.cleaning.max_ratio=2.5")
+    assert (recipe.training.updates, recipe.search.beam, recipe.data.cleaning.max_ratio) == (77, 3, 2.5)
+    for bad in ("training.updats=1", "training", "=1", "task.x=1"):
+        with pytest.raises(KotyaError):
+            read(tmp_path, TEXT, bad)
+
+
+def test_the_written_recipe_reads_back_as_itself(tmp_path: Path) -> None:
+    recipe = read(tmp_path, TEXT)
+    assert read(tmp_path, recipe.to_yaml()) == recipe
+
+
+def test_the_root_is_the_recipe_s_then_the_variable_then_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KOTYA_DATA", raising=False)
+    assert read(tmp_path, TEXT).data_root() == Path("data")
+    monkeypatch.setenv("KOTYA_DATA", "/elsewhere")
+    assert read(tmp_path, TEXT).data_root() == Path("/elsewhere")
+    assert read(tmp_path, TEXT, "data.root=mine").data_root() == Path("mine")
+
+
+def test_the_schema_knows_every_key_and_its_help() -> None:
+    schema = recipes.schema()
+    json.dumps(schema)
+    training = schema["$defs"]["TrainingConfig"]["properties"]
+    assert set(training) == set(TrainingConfig.model_fields)
+    assert "learning rate rises" in training["warmup"]["description"]
+
+
+@given(st.text())
+def test_no_text_makes_a_traceback(text: str) -> None:
+    """Whatever stands in the file, the answer is a recipe or a KotyaError."""
+    try:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        return
+    if isinstance(content, dict):
+        with pytest.raises(KotyaError):
+            recipes.parse(content, "x")
+
+
+def test_the_recipes_of_the_repository_are_valid() -> None:
+    found = sorted((Path(__file__).parent.parent / "recipes").rglob("*.yaml"))
+    assert found
+    for path in found:
+        recipes.read(path)
