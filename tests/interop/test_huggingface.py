@@ -11,7 +11,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundEr
 from tiny_marian import sentences
 
 from kotya import folder
-from kotya.cli.main import run
+from kotya.cli.import_ import import_
 from kotya.errors import Fault, KotyaError
 from kotya.interop.huggingface import import_model, read
 
@@ -102,21 +102,16 @@ def test_nothing_is_written_over(marian: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
 
 
-def test_nothing_is_left_of_a_failed_import(
-    marian: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_nothing_is_left_of_a_failed_import(marian: Path, tmp_path: Path) -> None:
     shutil.copytree(marian, tmp_path / "broken")
     (tmp_path / "broken" / "model.safetensors").write_bytes(b"\x08")
-    assert run(["import", str(tmp_path / "broken"), str(tmp_path / "out")]) == 2
-    captured = capfd.readouterr()
-    assert not captured.out
-    assert captured.err.count("\n") == 1
-    assert "model.safetensors: broken or cut off" in captured.err
+    with pytest.raises(KotyaError, match=r"model\.safetensors: broken or cut off"):
+        import_(str(tmp_path / "broken"), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["broken"]
 
 
 def test_the_command(marian: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert run(["import", str(marian), str(tmp_path / "imported")]) == 0
+    import_(str(marian), tmp_path / "imported")
     captured = capfd.readouterr()
     assert not captured.out
     assert "pieces written to" in captured.err
