@@ -4,6 +4,9 @@ The past is right-aligned: every row's newest token stands in the last column, w
 a step writes one column for all rows, and rows of any age share a batch. Columns before a row's first token are
 masked.
 The source is kept once a line, however many hypotheses a line has; `SourceIndex` says which row reads which line.
+
+Memory is laid out column by column, [columns, rows, heads, size of a head]: a step writes one block, old columns are
+dropped without a copy, and a single query reads its keys in two batched products, without one either.
 """
 
 import math
@@ -17,88 +20,101 @@ from kotya.attention.kernels import Heads
 
 _GROWTH = 16
 
-
-def _fit_columns(x: Heads, columns: int) -> Heads:
-    """Put empty columns before the first, so that the newest token of both stays in the last."""
-    missing = columns - x.shape[1]
-    if missing <= 0:
-        return x
-    return torch.cat([x.new_zeros(x.shape[0], missing, *x.shape[2:]), x], dim=1)
+Columns = Float[Tensor, "_ _ heads head_size"]
 
 
 @dataclass
 class SelfCache:
     """Keys and values of the tokens so far in one layer; `filled` columns of the buffers are in use."""
 
-    keys: Heads
-    values: Heads
+    keys: Columns
+    values: Columns
     filled: int = 0
 
     @classmethod
     def empty(cls, rows: int, heads: int, size: int, like: Tensor) -> "SelfCache":
-        shape = (rows, _GROWTH, heads, size)
-        return cls(like.new_zeros(shape), like.new_zeros(shape))
+        shape = (0, rows, heads, size)
+        return cls(like.new_empty(shape), like.new_empty(shape))
 
     def append(self, key: Heads, value: Heads) -> tuple[Heads, Heads]:
         """Write the new columns and return all of them; the buffers grow by half when full."""
         end = self.filled + key.shape[1]
-        if end > self.keys.shape[1]:
-            room = max(end, self.keys.shape[1] * 3 // 2)
+        if end > self.keys.shape[0]:
+            room = max(end + _GROWTH, self.keys.shape[0] * 3 // 2)
             self.keys, self.values = (_roomier(x, self.filled, room) for x in (self.keys, self.values))
-        self.keys[:, self.filled : end] = key
-        self.values[:, self.filled : end] = value
+        self.keys[self.filled : end] = key.transpose(0, 1)
+        self.values[self.filled : end] = value.transpose(0, 1)
         self.filled = end
-        return self.keys[:, :end], self.values[:, :end]
+        return self.keys[:end].transpose(0, 1), self.values[:end].transpose(0, 1)
 
     def select(self, rows: Int[Tensor, "kept"], columns: int) -> "SelfCache":
         """Those rows, with their last `columns` columns: the ones before are empty in all of them."""
         first = self.filled - columns
-        keys, values = (_selected(x, rows, first, self.filled) for x in (self.keys, self.values))
+        keys, values = (_selected(x[first : self.filled], rows) for x in (self.keys, self.values))
         return SelfCache(keys, values, columns)
 
     def join(self, other: "SelfCache") -> "SelfCache":
-        columns = max(self.filled, other.filled)
-        keys = torch.cat([_fit_columns(x.keys[:, : x.filled], columns) for x in (self, other)])
-        values = torch.cat([_fit_columns(x.values[:, : x.filled], columns) for x in (self, other)])
-        return SelfCache(keys, values, columns)
+        """The rows of both; the younger one's columns stand at the end."""
+        keys = _joined(self.keys[: self.filled], other.keys[: other.filled])
+        values = _joined(self.values[: self.filled], other.values[: other.filled])
+        return SelfCache(keys, values, max(self.filled, other.filled))
 
 
-def _roomier(x: Heads, filled: int, room: int) -> Heads:
-    larger = x.new_empty(x.shape[0], room, *x.shape[2:])
-    larger[:, :filled] = x[:, :filled]
+def _roomier(x: Columns, filled: int, room: int) -> Columns:
+    larger = x.new_empty(room, *x.shape[1:])
+    larger[:filled] = x[:filled]
     return larger
 
 
-def _selected(x: Heads, rows: Tensor, first: int, end: int) -> Heads:
-    selected = x.new_empty(len(rows), end - first + _GROWTH, *x.shape[2:])
-    torch.index_select(x[:, first:end], 0, rows, out=selected[:, : end - first])
+def _selected(x: Columns, rows: Int[Tensor, "kept"]) -> Columns:
+    """Those rows of all columns, with room for one step more: beam search selects before every step."""
+    selected = x.new_empty(len(x) + 1, len(rows), *x.shape[2:])
+    torch.index_select(x, 1, rows, out=selected[:-1])
     return selected
+
+
+def _joined(first: Columns, second: Columns) -> Columns:
+    columns = max(len(first), len(second))
+    joined = first.new_empty(columns + _GROWTH, first.shape[1] + second.shape[1], *first.shape[2:])
+    for x, part in zip((first, second), joined.split((first.shape[1], second.shape[1]), dim=1), strict=True):
+        part[: columns - len(x)] = 0
+        part[columns - len(x) : columns] = x
+    return joined
 
 
 @dataclass
 class SourceCache:
     """Keys and values of the source in one layer, one entry a line."""
 
-    keys: Heads
-    values: Heads
+    keys: Columns
+    values: Columns
 
-    def select(self, lines: Int[Tensor, "kept"]) -> "SourceCache":
-        return SourceCache(self.keys[lines], self.values[lines])
+    @classmethod
+    def of(cls, keys: Heads, values: Heads) -> "SourceCache":
+        """From projections of the memory [lines, length, heads, size]."""
+        return cls(keys.transpose(0, 1).contiguous(), values.transpose(0, 1).contiguous())
+
+    def read(self) -> tuple[Heads, Heads]:
+        """Keys and values [lines, length, heads, size]."""
+        return self.keys.transpose(0, 1), self.values.transpose(0, 1)
+
+    def select(self, lines: Int[Tensor, "kept"], columns: int) -> "SourceCache":
+        """Those lines, none longer than `columns`."""
+        keys, values = self.keys[:columns], self.values[:columns]
+        return SourceCache(keys.index_select(1, lines), values.index_select(1, lines))
 
     def join(self, other: "SourceCache") -> "SourceCache":
-        return SourceCache(join_sources(self.keys, other.keys), join_sources(self.values, other.values))
+        return SourceCache(_padded(self.keys, other.keys), _padded(self.values, other.values))
 
 
-def join_sources(
-    first: Float[Tensor, "lines length *rest"], second: Float[Tensor, "others length2 *rest"]
-) -> Float[Tensor, "all longest *rest"]:
-    """Lines of both, padded on the right to the longer length."""
-    longest = max(first.shape[1], second.shape[1])
-    both = []
-    for x in (first, second):
-        missing = longest - x.shape[1]
-        both.append(torch.cat([x, x.new_zeros(x.shape[0], missing, *x.shape[2:])], dim=1) if missing else x)
-    return torch.cat(both)
+def _padded(first: Columns, second: Columns) -> Columns:
+    """Lines of both, padded at the end to the longer length."""
+    longest = max(len(first), len(second))
+    joined = first.new_empty(longest, first.shape[1] + second.shape[1], *first.shape[2:])
+    for x, part in zip((first, second), joined.split((first.shape[1], second.shape[1]), dim=1), strict=True):
+        part[: len(x)] = x
+        part[len(x) :] = 0
+    return joined
 
 
 @dataclass

@@ -4,6 +4,8 @@
 - `short`: plain batched products with a hand-written backward. The fused CPU kernel works in tiles made for long
   texts: at 16 tokens in bf16, forward and backward, it took 4 to 6 times as long as the formula written out.
   Chosen for training on CPU up to 128 keys.
+- `single`: one query a row, as in a step of decoding: two batched products that read the cache where it lies, in half
+  the time of the fused kernel on CPU.
 - `exact`: the formula, with the weights returned; for the recorder.
 
 Layout everywhere: [rows, length, heads, size of a head]. A mask is additive, [rows, 1, 1 or queries, keys], in the
@@ -67,6 +69,8 @@ def attend(
         and not torch.compiler.is_compiling()
     ):
         return short(query, key, value, mask=mask, causal=causal, dropout=dropout)
+    if query.shape[1] == 1 and query.device.type == "cpu" and not torch.is_grad_enabled():
+        return single(query, key, value, mask=mask)
     return fused(query, key, value, mask=mask, causal=causal, dropout=dropout)
 
 
@@ -87,6 +91,19 @@ def fused(
         query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), mask, dropout, causal
     )
     return output.transpose(1, 2)
+
+
+def single(
+    query: Float[Tensor, "rows 1 heads head_size"], key: Keys, value: Keys, *, mask: Mask | None = None
+) -> Float[Tensor, "rows 1 heads head_size"]:
+    """One query a row. Rows and heads make one batch, without a copy where keys lie column by column."""
+    rows, _, heads, size = query.shape
+    q = query.reshape(rows * heads, 1, size) * (1.0 / math.sqrt(size))
+    k, v = (x.transpose(1, 2).flatten(0, 1) for x in (key, value))
+    scores = torch.bmm(q, k.transpose(1, 2))
+    if mask is not None:
+        scores.view(rows, heads, 1, -1).add_(mask)
+    return torch.bmm(scores.softmax(-1), v).view(rows, 1, heads, size)
 
 
 def exact(

@@ -49,6 +49,9 @@ class Encoder(nn.Module, ABC):
 class Decoder(nn.Module, ABC):
     """Whole targets in training, one or more tokens at a time in search: both give the same logits (promise 2)."""
 
+    projection: nn.Module | None = None
+    """What computes the logits in a packed model, in place of `output_weights`."""
+
     @abstractmethod
     def forward(
         self, targets: Int[Tensor, "rows length"], memory: Memory
@@ -71,6 +74,9 @@ class Decoder(nn.Module, ABC):
 
     def output(self, hidden: Float[Tensor, "*rows size"]) -> Float[Tensor, "*rows vocabulary"]:
         """Logits; apart from the hidden vectors, so that the loss can be fused with it."""
+        if self.projection is not None:
+            logits: Tensor = self.projection(hidden)
+            return logits
         weight, bias = self.output_weights()
         return F.linear(hidden, weight, bias)
 

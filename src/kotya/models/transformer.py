@@ -287,8 +287,7 @@ class DecoderLayer(nn.Module):
         x = residual.after(x, self.attention.attend(query, key, value, mask))
         residual = self.cross_residual
         query = state.index.spread(self.cross.queries(residual.before(x)))
-        source = state.source[depth]
-        context = self.cross.attend(query, source.keys, source.values, state.source_mask)
+        context = self.cross.attend(query, *state.source[depth].read(), state.source_mask)
         x = residual.after(x, state.index.gather(context, x.shape[1]))
         residual = self.feed_forward_residual
         return residual.after(x, self.feed_forward(residual.before(x)))
@@ -316,7 +315,7 @@ class TransformerState:
         self.source_mask = None
         if self.source:
             keys = self.source[0].keys
-            self.source_mask = padding_mask(self.lengths, keys.shape[1], keys.dtype)
+            self.source_mask = padding_mask(self.lengths, len(keys), keys.dtype)
 
     def select(self, rows: Int[Tensor, "kept"]) -> "TransformerState":
         """Reorder, repeat or drop rows. Lines that no row reads any more leave, and so do columns."""
@@ -325,7 +324,9 @@ class TransformerState:
         kept, line = torch.unique(self.index.line[rows], return_inverse=True)
         source, lengths = self.source, self.lengths
         if len(kept) < self.index.lines:
-            source, lengths = [cache.select(kept) for cache in source], lengths[kept]
+            lengths = lengths[kept]
+            longest = int(lengths.max()) if len(kept) else 0
+            source = [cache.select(kept, longest) for cache in source]
         past = [cache.select(rows, columns) for cache in self.past]
         return TransformerState(positions, past, source, lengths, SourceIndex(line, len(kept)))
 
@@ -385,7 +386,7 @@ class TransformerDecoder(Decoder):
         return TransformerState(
             positions=torch.zeros_like(memory.lengths),
             past=[SelfCache.empty(rows, heads, size, memory.keys) for _ in layers],
-            source=[SourceCache(*layer.cross.keys_values(memory.keys)) for layer in layers],
+            source=[SourceCache.of(*layer.cross.keys_values(memory.keys)) for layer in layers],
             lengths=memory.lengths,
             index=SourceIndex(torch.arange(rows, device=memory.lengths.device), rows),
         )
