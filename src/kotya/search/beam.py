@@ -53,10 +53,16 @@ class Beam(Batch):
     """A batch of beam searches; line l's open hypotheses are the rows l·beam … l·beam + beam − 1, best first."""
 
     def __init__(
-        self, ensemble: Ensemble, roles: Roles, config: SearchConfig, *, traced: bool = False
+        self,
+        ensemble: Ensemble,
+        roles: Roles,
+        config: SearchConfig,
+        *,
+        traces: dict[int, LineTrace] | None = None,
     ) -> None:
+        """`traces`, if given, gets the beam tree of every line, by the line's number."""
         super().__init__(ensemble, roles)
-        self.config, self.traced = config, traced
+        self.config, self.traces = config, traces
         self.penalty, self.stop = config.penalty(), config.stop_rule()
         self.coverage = (
             Coverage(ensemble, roles, config.coverage_penalty) if config.coverage_penalty else None
@@ -85,7 +91,7 @@ class Beam(Batch):
                 len(line.prefix),
                 beginning.memories if self.coverage else [],
                 place,
-                trace=LineTrace(line) if self.traced else None,
+                trace=None if self.traces is None else LineTrace(line),
             )
             for place, line in enumerate(beginning.lines)
         ]
@@ -122,11 +128,11 @@ class Beam(Batch):
         log_p = self.ban(logits.float().log_softmax(-1))
         last = [i for i, line in enumerate(lines) if line.length >= line.cap - 1]
         if last:
-            _force(log_p.unflatten(0, (-1, open_rows)), last, self.roles.end)
+            _force(log_p.view(len(lines), open_rows, -1), last, self.roles.end)
         count = min(beam + 1, log_p.shape[1])
         values, ids = top(log_p, count)
         sums = (total.flatten()[:, None] + values).view(len(lines), -1)
-        if self.traced:
+        if self.traces is not None:
             _record_distributions(lines, log_p, open_rows)
         if sums.shape[1] < 2 * beam:
             missing = 2 * beam - sums.shape[1]
@@ -203,12 +209,14 @@ class Beam(Batch):
         for i, (line, best_open) in enumerate(zip(lines, open_total[:, 0].tolist(), strict=True)):
             scores = [hypothesis.score for hypothesis in line.finished]
             hopeless = best_open == -torch.inf
-            over = hopeless or self.stop(scores, best_open, line.cap)
+            over = hopeless or self.stop(scores, best_open, line.length + 1, line.cap)
             if line.trace is not None:
                 line.trace.step(extensions, i, order, self, over=over)
             if not over:
                 kept.append(i)
                 continue
+            if line.trace is not None and self.traces is not None:
+                self.traces[line.line.number] = line.trace
             answers.append((line.line, line.finished[: self.config.nbest]))
         return kept, answers
 
@@ -229,7 +237,7 @@ def _join(first: Int[Tensor, "rows columns"], second: Int[Tensor, "others more"]
 
 def _record_distributions(lines: list[Searched], log_p: Tensor, open_rows: int) -> None:
     values, ids = log_p.topk(min(10, log_p.shape[1]), dim=1)
-    values, ids = (x.unflatten(0, (-1, open_rows)) for x in (values, ids))
+    values, ids = (x.view(len(lines), open_rows, -1) for x in (values, ids))
     for line, value, token in zip(lines, values.tolist(), ids.tolist(), strict=True):
         assert line.trace is not None
         line.trace.distributions(value, token)

@@ -21,7 +21,7 @@ def top(
     if logits.device.type != "cpu" or blocks < 4 * count:
         return logits.topk(count, dim=-1)
     whole = blocks * _BLOCK
-    grid = logits[:, :whole].unflatten(1, (blocks, _BLOCK))
+    grid = logits[:, :whole].view(rows, blocks, _BLOCK)
     best = grid.amax(-1).topk(count, dim=-1, sorted=False).indices
     values = grid.gather(1, best[..., None].expand(-1, -1, _BLOCK)).flatten(1)
     places = (best[..., None] * _BLOCK + torch.arange(_BLOCK)).flatten(1)
@@ -40,11 +40,11 @@ def best(logits: Float[Tensor, "rows vocabulary"]) -> Int[Tensor, "rows"]:
     if logits.device.type != "cpu" or blocks < 4:
         return logits.argmax(-1)
     whole = blocks * _BLOCK
-    grid = logits[:, :whole].unflatten(1, (blocks, _BLOCK))
+    grid = logits[:, :whole].view(rows, blocks, _BLOCK)
     maxima = grid.amax(-1)
     block = maxima.argmax(-1)
     inside = grid[torch.arange(rows), block].argmax(-1)
-    place = block * _BLOCK + inside
+    place: Tensor = block * _BLOCK + inside
     if whole == vocabulary:
         return place
     rest, rest_place = logits[:, whole:].max(-1)

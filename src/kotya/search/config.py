@@ -6,7 +6,7 @@ from pydantic import Field
 
 from kotya.config import Config
 from kotya.search.length import Average, LengthPenalty, NoPenalty, Wu
-from kotya.search.stopping import Exact, FirstBeam, StopRule
+from kotya.search.stopping import Exact, FirstBeam, FullBeam, StopRule
 
 
 class SearchConfig(Config):
@@ -22,8 +22,9 @@ class SearchConfig(Config):
     """α of the normalisation."""
     coverage_penalty: Annotated[float, Field(ge=0)] = 0.0
     """β of Wu et al. 2016: how much a source position that got little attention costs."""
-    stop: Literal["exact", "first-beam"] = "exact"
-    """`exact`: when no open hypothesis can still win. `first-beam`: when as many as the beam have ended."""
+    stop: Literal["exact", "full-beam", "first-beam"] = "exact"
+    """When a line is over. `exact`: no open hypothesis can still win. `first-beam`: as many as the beam have ended.
+    `full-beam`: as many have ended, and the best open one beats none of them as it stands (`transformers`' rule)."""
     max_length_ratio: Annotated[float, Field(ge=0)] = 2.0
     """a of the length cap a·source + b of every line, in pieces, the end counted."""
     max_length_extra: Annotated[int, Field(ge=1)] = 20
@@ -39,7 +40,9 @@ class SearchConfig(Config):
         return (Wu if self.normalization == "wu" else Average)(self.length_penalty)
 
     def stop_rule(self) -> StopRule:
-        return Exact(self.penalty(), self.nbest) if self.stop == "exact" else FirstBeam(self.beam)
+        if self.stop == "exact":
+            return Exact(self.penalty(), self.nbest)
+        return FirstBeam(self.beam) if self.stop == "first-beam" else FullBeam(self.penalty(), self.beam)
 
 
 class SamplingConfig(Config):

@@ -1,8 +1,8 @@
-"""Coverage penalty (Wu et al. 2016, equation 14): cp(x; y) = β Σ_i log min(Σ_j a_ij, 1), a_ij the attention of target j on source i.
+"""Coverage penalty (Wu et al. 2016, equation 14): β Σ_i log min(Σ_j a_ij, 1), a_ij target j's attention on source i.
 
-A source position that got less than one whole attention from all target positions together costs score. The attention
-is that of the last decoder layer, mean over its heads, of one forced pass over the hypotheses that just ended: cached and
-whole decoding attend alike, so this is what the steps saw, and search keeps no attention.
+A source position that got less than one whole attention from all target positions together costs score. The
+attention is that of the last decoder layer, mean over its heads, of one forced pass over the hypotheses that just
+ended: cached and whole decoding attend alike, so this is what the steps saw, and search keeps no attention.
 """
 
 from collections.abc import Sequence

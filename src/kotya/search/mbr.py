@@ -1,4 +1,4 @@
-"""Minimum Bayes risk (Kumar and Byrne 2004; with samples, Eikema and Aziz 2020): argmax_y Σ_y' u(y, y') over samples y'.
+"""Minimum Bayes risk (Kumar and Byrne 2004; by samples, Eikema and Aziz 2020): argmax_y Σ_y' u(y, y'), y, y' samples.
 
 The translation that agrees best with all that the model would say, by a metric u, instead of the likeliest one.
 """

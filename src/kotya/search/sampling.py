@@ -1,4 +1,4 @@
-"""Sampling: y_t ~ p(y | y_<t, x)^(1/temperature), cut to the top k (Fan et al. 2018) or the nucleus p (Holtzman et al. 2020).
+"""Sampling: y_t ~ p(y | y_<t, x)^(1/temperature), cut to a top k (Fan et al. 2018) or a nucleus (Holtzman et al. 2020).
 
 The uniform number behind each draw is a hash of (seed, line, draw, step), so a line's samples depend on nothing else.
 Log p of a sample is the model's own, whatever it was drawn from.

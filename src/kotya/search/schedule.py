@@ -17,6 +17,9 @@ from kotya.search.batch import Answer, Batch
 from kotya.search.hypothesis import Hypothesis, SearchLine
 
 _REFILL = 0.75
+"""A batch takes new lines when it is at most this full: taking some at a time keeps their reading efficient."""
+_LINGER = 0.01
+"""Seconds that an idle worker waits for more lines after one came, so as not to start with a small batch."""
 
 
 class Waiting:
@@ -39,10 +42,13 @@ class Waiting:
             self.changed.notify_all()
 
     def take(self, count: int, positions: int, *, block: bool) -> list[SearchLine]:
-        """Up to `count` of the longest lines, padded to at most `positions` together (one line always); none: all done, or none yet."""
+        """Up to `count` of the longest lines, padded to at most `positions` together, but one at least.
+
+        None when no line waits; with `block`, when none will come.
+        """
         with self.changed:
-            while block and not self.lines and not self.closed:
-                self.changed.wait()
+            if block:
+                self._wait(count)
             if not self.lines:
                 return []
             longest = len(self.lines[-1].source) + 1
@@ -51,12 +57,20 @@ class Waiting:
             del self.lines[-count:]
             return taken
 
+    def _wait(self, count: int) -> None:
+        while not self.lines and not self.closed:
+            self.changed.wait()
+        waiting = 0
+        while waiting < len(self.lines) < count and not self.closed:
+            waiting = len(self.lines)
+            self.changed.wait_for(lambda: len(self.lines) >= count or self.closed, _LINGER)
 
-def run(batch: Batch, waiting: Waiting, rows: int, positions: int, *, block: bool) -> Iterator[list[Answer]]:
-    """Work until no line waits. Up to `rows` lines at once."""
+
+def run(batch: Batch, waiting: Waiting, rows: int, positions: int) -> Iterator[list[Answer]]:
+    """Work until no line will come. Up to `rows` lines at once."""
     while True:
         if len(batch) <= _REFILL * rows:
-            lines = waiting.take(rows - len(batch), positions, block=block and not len(batch))
+            lines = waiting.take(rows - len(batch), positions, block=not len(batch))
             if lines:
                 yield batch.admit(lines)
             elif not len(batch):
@@ -76,60 +90,77 @@ def search_lines(
 ) -> Iterator[list[Hypothesis]]:
     """Hypotheses of every line, in input order. Lines must be numbered from 0 in that order.
 
-    `rows` is how many lines a batch holds, `positions` the most padded source pieces read at once.
+    `rows` is how many lines a batch holds, `positions` the most padded source pieces read at once. What `lines` raises
+    is raised here. Lines are read in a thread, ahead of the answers.
     """
-    waiting = Waiting()
-    answers: SimpleQueue[list[Answer] | BaseException] = SimpleQueue()
-    stopped = threading.Event()
-
-    def work() -> None:
-        try:
-            torch.set_num_threads(1)
-            for some in run(make(), waiting, rows, positions, block=True):
-                if some:
-                    answers.put(some)
-                if stopped.is_set():
-                    return
-        except BaseException as error:
-            answers.put(error)
-
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(workers)]
+    work = _Work(make, Waiting(), rows, positions)
+    room = threading.Semaphore(window)
+    threads = [threading.Thread(target=work.feed, args=(lines, room), daemon=True)]
+    threads += [
+        threading.Thread(target=work.search, args=(workers > 1,), daemon=True) for _ in range(workers)
+    ]
     for thread in threads:
         thread.start()
     try:
-        yield from _in_order(lines, waiting, answers, window)
+        for hypotheses in work.in_order():
+            room.release()
+            yield hypotheses
     finally:
-        stopped.set()
-        waiting.close()
-        for thread in threads:
+        work.stopped.set()
+        work.waiting.close()
+        for thread in threads[1:]:
             thread.join()
 
 
-def _in_order(
-    lines: Iterable[SearchLine],
-    waiting: Waiting,
-    answers: "SimpleQueue[list[Answer] | BaseException]",
-    window: int,
-) -> Iterator[list[Hypothesis]]:
-    source = iter(lines)
-    asked = answered = 0
-    more = True
-    early: dict[int, list[Hypothesis]] = {}
-    while True:
-        while more and asked - answered < window:
-            line = next(source, None)
-            if line is None:
-                more = False
-                waiting.close()
-            else:
-                waiting.put(line)
-                asked += 1
-        if not more and asked == answered:
-            return
-        some = answers.get()
-        if isinstance(some, BaseException):
-            raise some
-        early.update((line.number, hypotheses) for line, hypotheses in some)
-        while answered in early:
-            yield early.pop(answered)
-            answered += 1
+class _Work:
+    """What the reader, the workers and the one who waits for answers share."""
+
+    def __init__(self, make: Callable[[], Batch], waiting: Waiting, rows: int, positions: int) -> None:
+        self.make, self.waiting, self.rows, self.positions = make, waiting, rows, positions
+        self.answers: SimpleQueue[list[Answer] | int | BaseException] = SimpleQueue()
+        self.stopped = threading.Event()
+
+    def feed(self, lines: Iterable[SearchLine], room: threading.Semaphore) -> None:
+        """Read the input, at most a window ahead; then say how many lines it had."""
+        count = 0
+        try:
+            for line in lines:
+                room.acquire()
+                if self.stopped.is_set():
+                    return
+                self.waiting.put(line)
+                count += 1
+            self.answers.put(count)
+        except BaseException as error:
+            self.answers.put(error)
+        finally:
+            self.waiting.close()
+
+    def search(self, one_thread: bool) -> None:
+        """A worker."""
+        try:
+            if one_thread:
+                torch.set_num_threads(1)
+            for some in run(self.make(), self.waiting, self.rows, self.positions):
+                if self.stopped.is_set():
+                    return
+                if some:
+                    self.answers.put(some)
+        except BaseException as error:
+            self.answers.put(error)
+
+    def in_order(self) -> Iterator[list[Hypothesis]]:
+        """The answers, each as soon as all before it are there."""
+        answered, count = 0, -1
+        early: dict[int, list[Hypothesis]] = {}
+        while answered != count:
+            some = self.answers.get()
+            if isinstance(some, BaseException):
+                raise some
+            if isinstance(some, int):
+                count = some
+                continue
+            early.update((line.number, hypotheses) for line, hypotheses in some)
+            while answered in early:
+                yield early.pop(answered)
+                answered += 1

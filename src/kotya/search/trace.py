@@ -1,18 +1,24 @@
 """The beam tree of a line, as it grew: every hypothesis with its parent, its scores and what became of it.
 
-    {"line": 0, "source": [...], "steps": [{"open": [{"id", "distribution": [[piece, log p] …]}],
-     "extensions": [{"id", "parent", "token", "log_probability", "sum", "fate"} …]}], "hypotheses": [...]}
+    {"line": 0, "source": [piece …], "prefix": [piece …],
+     "steps": [{"open": [{"id", "distribution": [[piece, log p] …]} …],
+                "extensions": [{"id", "parent", "token", "piece", "log_probability", "sum", "score", "fate"} …]} …],
+     "hypotheses": [{"pieces", "log_probability", "score", "finished"} …]}
 
-Fates: `open`; `finished`; `pruned: beyond the beam` (likelier extensions took the places); `pruned: ended beyond the beam`
-(an end counts only among the `beam` best); `stopped` (still open when the stop rule ended the search).
+`open` are the hypotheses that the step extends, with the ten likeliest next pieces of each; `extensions` what was
+looked at, likeliest first: an extension's `parent` is an open hypothesis, its `piece` what was chosen there.
+
+Fates: `open`; `finished`; `pruned: beyond the beam` (likelier extensions took the places); `pruned: ended beyond
+the beam` (an end counts only among the `beam` best); `stopped` (still open when the stop rule ended the search).
 """
 
 import math
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from kotya.search.hypothesis import SearchLine
+from kotya.search.hypothesis import Hypothesis, SearchLine
 
 if TYPE_CHECKING:
     from kotya.search.beam import Beam, Extensions
@@ -66,6 +72,35 @@ class LineTrace:
                 }
             )
         self.open = [ids.get(rank, -1) for rank in kept]
+
+    def tree(
+        self,
+        number: int,
+        source: list[str],
+        pieces: Callable[[Sequence[int]], list[str]],
+        hypotheses: Sequence[Hypothesis],
+    ) -> dict[str, Any]:
+        """All of it as JSON, with pieces beside ids; `pieces` says how ids read."""
+        for step in self.steps:
+            for row in step["open"]:
+                row["distribution"] = [[pieces([token])[0], p] for token, p in row["distribution"]]
+            for extension in step["extensions"]:
+                extension["piece"] = pieces([extension["token"]])[0]
+        return {
+            "line": number,
+            "source": source,
+            "prefix": pieces(self.line.prefix),
+            "steps": self.steps,
+            "hypotheses": [
+                {
+                    "pieces": pieces(one.tokens),
+                    "log_probability": one.log_probability,
+                    "score": one.score,
+                    "finished": one.finished,
+                }
+                for one in hypotheses
+            ],
+        }
 
 
 def _fate(rank: int, ends: bool, width: int, *, kept: bool, over: bool) -> str:

@@ -1,0 +1,45 @@
+"""Options that commands which use a model share, and how they become settings."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from kotya.inference.translator import Choice, Translator
+
+Ensemble = Annotated[
+    list[Path] | None,
+    typer.Option("--with", help="Another model folder that votes along; may be given again."),
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")]
+Precision = Annotated[str, typer.Option(help="float32 or bf16.")]
+
+
+def prepare_workers(workers: int | None, device: str) -> int:
+    """How many workers there are. On a CPU the cores are shared between them, for the encoder and the search alike."""
+    import os
+
+    import torch
+
+    if not device.startswith("cpu"):
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = workers or cores
+    torch.set_num_threads(max(1, cores // count))
+    return count
+
+
+def chosen(translator: "Translator", **options: Any) -> "Choice":
+    """The model's own settings, changed by the options that were given. Raises KotyaError for a wrong one."""
+    from pydantic import ValidationError
+
+    from kotya.errors import KotyaError
+
+    try:
+        return translator.choice(**{name: value for name, value in options.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "-".join(str(part) for part in first["loc"]).replace("_", "-")
+        given = first["input"]
+        raise KotyaError(f"--{name} {given}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None

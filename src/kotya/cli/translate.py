@@ -1,0 +1,132 @@
+"""`kotya translate`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kotya.cli.options import Device, Ensemble, Precision
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kotya.inference.translator import Candidate, Choice, Translator
+
+
+def translate(
+    model: Annotated[Path, typer.Argument(help="A model folder.")],
+    file: Annotated[
+        Path | None, typer.Argument(help="One sentence a line; standard input without it.")
+    ] = None,
+    ensemble: Ensemble = None,
+    beam: Annotated[int | None, typer.Option(min=1, help="Hypotheses kept open; 1 is greedy search.")] = None,
+    nbest: Annotated[int | None, typer.Option(min=1, help="Print that many translations a line.")] = None,
+    normalization: Annotated[
+        str | None, typer.Option(help="Score by length: average (n^α), wu (((5+n)/6)^α) or none.")
+    ] = None,
+    length_penalty: Annotated[float | None, typer.Option(min=0, help="α of the normalisation.")] = None,
+    coverage_penalty: Annotated[
+        float | None, typer.Option(min=0, help="β of the coverage penalty (Wu et al. 2016).")
+    ] = None,
+    stop: Annotated[
+        str | None,
+        typer.Option(
+            help="exact: no open hypothesis can still win; first-beam: as many as the beam ended; "
+            "full-beam: and the best open one beats none of them as it stands."
+        ),
+    ] = None,
+    max_length_ratio: Annotated[
+        float | None, typer.Option(min=0, help="a: an output has at most a·source + b pieces.")
+    ] = None,
+    max_length_extra: Annotated[int | None, typer.Option(min=1, help="b of that cap.")] = None,
+    prefix: Annotated[
+        Path | None, typer.Option(help="What each translation must begin with, one a line; may be empty.")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Draw N translations a line instead of searching.")
+    ] = None,
+    temperature: Annotated[float, typer.Option(min=1e-3, help="Below 1 sharper, above 1 flatter.")] = 1.0,
+    top_k: Annotated[int, typer.Option(min=0, help="Draw from the k likeliest pieces; 0 is all.")] = 0,
+    top_p: Annotated[
+        float, typer.Option(min=1e-6, max=1, help="Draw from the likeliest that together have probability p.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of sampling.")] = 1,
+    mbr: Annotated[
+        str | None, typer.Option(help="Of the samples, that which agrees best with the others: chrf or bleu.")
+    ] = None,
+    scores: Annotated[bool, typer.Option("--scores", help="Before each: Σ log p, and the score.")] = False,
+    pieces: Annotated[bool, typer.Option("--pieces", help="Print pieces instead of text.")] = False,
+    trace: Annotated[
+        Path | None, typer.Option(help="Write the beam trees to this file, a JSON object a line.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Batches at once; all cores without it.")] = None,
+    device: Device = "cpu",
+    precision: Precision = "float32",
+) -> None:
+    """Translate lines, in their order, each as soon as it and all before it are done.
+
+    With --scores or --nbest, tab-separated columns: line number (with --nbest), Σ log p, score, translation.
+
+    Example: kotya translate runs/ru-en --beam 5 < in.ru > out.en
+    """
+    from kotya.cli.options import chosen, prepare_workers
+    from kotya.errors import KotyaError
+    from kotya.inference.loading import load
+    from kotya.text.corpus import read_input, read_lines
+
+    if mbr is not None and sample is None:
+        raise KotyaError("--mbr chooses among samples: add --sample 32, for example")
+    if trace is not None and (sample is not None or prefix is not None):
+        raise KotyaError("--trace shows beam search; it goes with neither --sample nor --prefix")
+    count = prepare_workers(workers, device)
+    translator = load([model, *(ensemble or [])], device=device, precision=precision)
+    choice = chosen(
+        translator,
+        beam=beam,
+        nbest=nbest,
+        normalization=normalization,
+        length_penalty=length_penalty,
+        coverage_penalty=coverage_penalty,
+        stop=stop,
+        max_length_ratio=max_length_ratio,
+        max_length_extra=max_length_extra,
+        samples=sample,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        mbr=mbr,
+        scores=scores,
+    )
+    lines = read_input(file)
+    if trace is not None:
+        found = traced(translator, lines, choice, trace)
+    else:
+        prefixes = read_lines(prefix) if prefix is not None else None
+        found = translator.candidates(lines, choice, prefixes=prefixes, workers=count)
+    for number, candidates in enumerate(found, start=1):
+        for candidate in candidates:
+            print(row(candidate, number if nbest else None, scores=scores, pieces=pieces), flush=True)
+
+
+def row(candidate: "Candidate", number: int | None, *, scores: bool, pieces: bool) -> str:
+    """One line of output."""
+    columns = [str(number)] if number is not None else []
+    if scores:
+        columns += [f"{candidate.log_probability:.6f}", f"{candidate.score:.6f}"]
+    text = " ".join(candidate.pieces) if pieces else candidate.text
+    # a translation is one line, whatever the model says
+    return "\t".join([*columns, " ".join(text.splitlines())])
+
+
+def traced(
+    translator: "Translator", lines: "Iterator[str]", choice: "Choice", path: Path
+) -> "Iterator[list[Candidate]]":
+    """Translate, and write the beam tree of every line."""
+    import json
+
+    with open(path, "w", encoding="utf-8") as file:
+        for candidates, tree in translator.trace(lines, choice):
+            json.dump(tree, file, ensure_ascii=False)
+            file.write("\n")
+            yield candidates

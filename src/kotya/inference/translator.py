@@ -1,0 +1,220 @@
+"""What `kotya.load` returns for a translation model: text in, text out, by search or by sampling."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, repeat
+from typing import Any, overload
+
+from kotya.errors import KotyaError
+from kotya.inference.scoring import score_pairs
+from kotya.models.seq2seq import Seq2Seq
+from kotya.search.batch import Batch
+from kotya.search.beam import Beam
+from kotya.search.config import SamplingConfig, SearchConfig
+from kotya.search.ensemble import Ensemble
+from kotya.search.greedy import Greedy
+from kotya.search.hypothesis import Hypothesis, Roles, SearchLine
+from kotya.search.mbr import UtilityName, expected_utilities, sentence_utility
+from kotya.search.sampling import Sampling
+from kotya.search.schedule import search_lines
+from kotya.search.trace import LineTrace
+from kotya.text.vocabulary import Vocabulary
+
+LONGEST = 4096
+"""Pieces of a source line. Attention over more takes memory by the square; it is no sentence."""
+_ROWS = 320
+"""Hypotheses in a batch: wide enough for efficient products, small enough for the cache of a core."""
+_GREEDY_ROWS = 128
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One translation of a line."""
+
+    text: str
+    pieces: list[str]
+    log_probability: float
+    """Σ log p over its pieces and the end, in nats; NaN from greedy search without `scores`."""
+    score: float
+    """What it was ranked by: normalised by length, or for MBR the expected utility."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """How likely a given translation is."""
+
+    log_probability: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How translations are chosen: search by default, or sampling, or the sample that agrees best with the others."""
+
+    search: SearchConfig
+    sampling: SamplingConfig | None = None
+    mbr: UtilityName | None = None
+    scores: bool = False
+    """Whether greedy search too computes probabilities."""
+
+
+class Translator:
+    """One model or an ensemble, with its vocabularies."""
+
+    def __init__(
+        self,
+        models: Sequence[Seq2Seq],
+        vocabularies: tuple[Vocabulary, Vocabulary],
+        search: SearchConfig,
+        banned: Sequence[int],
+    ) -> None:
+        self.source, self.target = vocabularies
+        self.search = search
+        self.roles = Roles(self.target.begin, self.target.end, tuple(banned))
+        self.ensemble = Ensemble(models, self.source.end)
+
+    @overload
+    def translate(self, text: str, **options: Any) -> str: ...
+    @overload
+    def translate(self, text: Iterable[str], **options: Any) -> list[str]: ...
+    def translate(self, text: str | Iterable[str], **options: Any) -> str | list[str]:
+        """The best translation of a line, or of each of several. Options are those of `choice` and `candidates`."""
+        lines = [text] if isinstance(text, str) else text
+        running = {name: options.pop(name) for name in ("workers", "prefixes") if name in options}
+        best = [found[0].text for found in self.candidates(lines, self.choice(**options), **running)]
+        return best[0] if isinstance(text, str) else best
+
+    def choice(
+        self,
+        *,
+        samples: int | None = None,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int = 1,
+        mbr: UtilityName | None = None,
+        scores: bool = False,
+        **search: Any,
+    ) -> Choice:
+        """How to choose, from plain options; those of `SearchConfig` change the model's own settings."""
+        config = SearchConfig.model_validate({**self.search.model_dump(), **search})
+        wide = max(config.beam if samples is None else samples, 1)
+        if config.nbest > wide:
+            raise KotyaError(f"nbest {config.nbest} is more than there will be: {wide}; widen the beam")
+        if samples is None:
+            return Choice(config, scores=scores)
+        sampling = SamplingConfig(
+            samples=samples, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
+        )
+        return Choice(config, sampling, mbr, scores)
+
+    def candidates(
+        self,
+        lines: Iterable[str],
+        choice: Choice | None = None,
+        *,
+        prefixes: Iterable[str] | None = None,
+        workers: int = 1,
+    ) -> Iterator[list[Candidate]]:
+        """Translations of every line, best first, in input order and as soon as they are there.
+
+        Raises KotyaError for a line of more than 4,096 pieces.
+        """
+        choice = choice or Choice(self.search)
+        rows = max(1, self._rows(choice))
+        searched = search_lines(
+            self._maker(choice), self._lines(lines, prefixes), rows=rows, workers=self._workers(workers)
+        )
+        for hypotheses in searched:
+            yield self._candidates(hypotheses, choice)
+
+    def trace(
+        self, lines: Iterable[str], choice: Choice | None = None
+    ) -> Iterator[tuple[list[Candidate], dict[str, Any]]]:
+        """Beam search that shows its work: the candidates and the beam tree of each line (see search/trace.py)."""
+        choice = choice or Choice(self.search)
+        config = choice.search
+        if config.beam == 1:  # the first to end wins, as in greedy search
+            config = config.model_copy(update={"stop": "first-beam"})
+        for number, line in enumerate(self._lines(lines, None)):
+            traces: dict[int, LineTrace] = {}
+            beam = Beam(self.ensemble, self.roles, config, traces=traces)
+            [hypotheses] = search_lines(lambda beam=beam: beam, [SearchLine(line.source)], rows=1)  # type: ignore[misc]
+            candidates = self._candidates(hypotheses, Choice(config))
+            yield (
+                candidates,
+                traces[0].tree(number, self.source.pieces(line.source), self.target.pieces, hypotheses),
+            )
+
+    def score(
+        self, pairs: Iterable[tuple[str, str]], *, pieces: bool = False, config: SearchConfig | None = None
+    ) -> Iterator[Score]:
+        """How likely each target is, given its source; with `pieces` the target is pieces with spaces between them."""
+        config = config or self.search
+        penalty = config.penalty()
+
+        def ids(target: str) -> list[int]:
+            return self.target.ids(one for one in target.split(" ") if one) if pieces else self.target.encode(target)
+
+        encoded = ((self.source.encode(source), ids(target)) for source, target in pairs)
+        for length, log_probability in score_pairs(self.ensemble, self.roles, encoded):
+            yield Score(log_probability, log_probability / penalty(length))
+
+    def _rows(self, choice: Choice) -> int:
+        if choice.sampling:
+            return _ROWS // choice.sampling.samples
+        return _GREEDY_ROWS if _greedy(choice.search) else _ROWS // choice.search.beam
+
+    def _maker(self, choice: Choice) -> Callable[[], Batch]:
+        config, sampling = choice.search, choice.sampling
+        if sampling is not None:
+            return lambda: Sampling(self.ensemble, self.roles, config, sampling)
+        if _greedy(config):
+            return lambda: Greedy(self.ensemble, self.roles, config, scores=choice.scores)
+        return lambda: Beam(self.ensemble, self.roles, config)
+
+    def _workers(self, workers: int) -> int:
+        return workers if self.ensemble.device.type == "cpu" else 1
+
+    def _lines(self, lines: Iterable[str], prefixes: Iterable[str] | None) -> Iterator[SearchLine]:
+        number = 0
+        ahead = iter(lines)
+        texts = iter(prefixes) if prefixes is not None else repeat("")
+        chunk = _CHUNK if isinstance(lines, Sequence) else 1
+        while taken := list(islice(ahead, chunk)):
+            for source in self.source.encode_batch(taken):
+                if len(source) > LONGEST:
+                    raise KotyaError(
+                        f"line {number + 1} has {len(source):,} pieces; a line may have {LONGEST:,}: split it"
+                    )
+                prefix = next(texts, None)
+                if prefix is None:
+                    raise KotyaError(f"there are {number} prefixes but more lines: give one a line")
+                yield SearchLine(source, self.target.encode(prefix) if prefix else [], number)
+                number += 1
+        if prefixes is not None and next(texts, None) is not None:
+            raise KotyaError(f"there are {number} lines but more prefixes: give one a line")
+
+    def _candidates(self, hypotheses: list[Hypothesis], choice: Choice) -> list[Candidate]:
+        found = [
+            Candidate(
+                self.target.decode(one.tokens),
+                self.target.pieces(one.tokens),
+                one.log_probability,
+                one.score,
+            )
+            for one in hypotheses
+        ]
+        if choice.mbr is not None:
+            utilities = expected_utilities([one.text for one in found], sentence_utility(choice.mbr))
+            ranked = sorted(zip(utilities, found, strict=True), key=lambda pair: -pair[0])
+            found = [Candidate(one.text, one.pieces, one.log_probability, utility) for utility, one in ranked]
+            found = list({one.text: one for one in reversed(found)}.values())[::-1]
+        elif choice.sampling is not None and choice.search.nbest < len(found):
+            found = sorted(found, key=lambda one: -one.score)
+        return found[: choice.search.nbest]
+
+
+def _greedy(config: SearchConfig) -> bool:
+    return config.beam == 1 and not config.coverage_penalty
