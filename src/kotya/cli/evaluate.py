@@ -1,0 +1,84 @@
+"""`kotya evaluate`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kotya.cli.options import Device, Ensemble, Precision
+
+
+class Part(StrEnum):
+    """Which set of the recipe."""
+
+    TEST = "test"
+    DEV = "dev"
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A model folder.")],
+    source: Annotated[
+        Path | None, typer.Argument(help="Text to translate; the recipe's test set by default.")
+    ] = None,
+    target: Annotated[Path | None, typer.Argument(help="Its reference translation, line by line.")] = None,
+    ensemble: Ensemble = None,
+    part: Annotated[Part, typer.Option("--set", help="Which set of the recipe, without files.")] = Part.TEST,
+    beam: Annotated[
+        int | None, typer.Option(min=1, help="Hypotheses kept open; the model's own by default.")
+    ] = None,
+    length_penalty: Annotated[float | None, typer.Option(min=0, help="Exponent of the length.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the translations there.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Threads on a CPU; one a core by default.")
+    ] = None,
+    device: Device = "cpu",
+    precision: Precision = "float32",
+) -> None:
+    """BLEU and chrF of a model on a test set, with sacreBLEU's signatures.
+
+    Example: kotya evaluate runs/de-en --beam 5
+
+    Example: kotya evaluate runs/ru-en test.ru test.en --json
+    """
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from kotya.cli.options import chosen, prepare_workers
+    from kotya.errors import KotyaError
+    from kotya.folder import write_text
+    from kotya.inference.evaluation import evaluate as measure
+    from kotya.inference.evaluation import recipe_set
+    from kotya.inference.loading import load
+    from kotya.text.corpus import TextSource
+
+    if (source is None) != (target is None):
+        raise KotyaError("a source file goes with its reference: kotya evaluate MODEL SOURCE TARGET")
+    if source is not None and target is not None:
+        files = TextSource.of(source), TextSource.of(target)
+    else:
+        files = recipe_set(model, part.value)
+    count = prepare_workers(workers, device)
+    translator = load([model, *(ensemble or [])], device=device, precision=precision)
+    choice = chosen(translator, beam=beam, length_penalty=length_penalty)
+    report = measure(translator, *files, choice, workers=count)
+    if output is not None:
+        write_text(output, "".join(line + "\n" for line in report.outputs))
+    if as_json:
+        scores = [{"name": one.name, "value": one.value, "signature": one.signature} for one in report.scores]
+        print(json.dumps({"lines": report.lines, "seconds": report.seconds, "scores": scores}))
+        return
+    table = Table("metric", "score", "signature", box=None)
+    for one in report.scores:
+        table.add_row(one.name, f"{one.value:.2f}", one.signature)
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(table)
+    rate = report.lines / report.seconds
+    console.print(
+        f"{report.lines:,} lines of {report.sources} in {report.seconds:.1f} s, {rate:,.0f} a second"
+    )
