@@ -30,8 +30,8 @@ class Progress:
     """Batches of the epoch that were used."""
     tokens: int = 0
     seconds: float = 0.0
-    best: float | None = None
-    """The best dev metric, and since when."""
+    best: dict[str, float] = field(default_factory=dict)
+    """The dev metrics of the best model, and since when."""
     best_update: int = 0
     evaluations: list[int] = field(default_factory=list)
     """Updates after which the dev set was evaluated."""

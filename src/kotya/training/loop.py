@@ -34,7 +34,7 @@ class Outcome:
 
     update: int
     metrics: dict[str, float]
-    """Of the model that was kept, on the dev set."""
+    """Of the model that was kept, on the dev set; empty before the first evaluation."""
     finished: bool
     """False where a signal or the limit in minutes stopped it: `--resume` goes on."""
 
@@ -59,7 +59,6 @@ class Loop:
         self.optimizer = build_optimizer(model, config)
         self.progress = Progress()
         self.stopped: str | None = None
-        self.metrics: dict[str, float] = {}
 
     def resume(self) -> None:
         """Go back to the newest checkpoint; without one, begin anew."""
@@ -81,13 +80,12 @@ class Loop:
         try:
             with _signals(self._stop), open(self.run / "metrics.jsonl", "a", encoding="utf-8") as log:
                 self._run(updates, log, writer)
-            if self.stopped is None:
-                self._finish()
+            metrics = self._finish() if self.stopped is None else self.progress.best
         finally:
             self.reporter.stop()
             if writer is not None:
                 writer.close()
-        return Outcome(self.progress.update, self.metrics, self.stopped is None)
+        return Outcome(self.progress.update, metrics, self.stopped is None)
 
     def updates(self) -> int:
         """How many updates the recipe asks for."""
@@ -199,11 +197,10 @@ class Loop:
         progress = self.progress
         self.model.eval()
         evaluation = self.task.evaluate(self.model, self.autocast)
-        value = evaluation.metrics[self.task.metric]
-        best = progress.best is None or value > progress.best
+        name = self.task.metric
+        best = not progress.best or evaluation.metrics[name] > progress.best[name]
         if best:
-            progress.best, progress.best_update, progress.stale = value, progress.update, 0
-            self.metrics = evaluation.metrics
+            progress.best, progress.best_update, progress.stale = evaluation.metrics, progress.update, 0
         else:
             progress.stale += 1
         progress.evaluations.append(progress.update)
@@ -221,31 +218,33 @@ class Loop:
     def _stale(self) -> bool:
         return self.config.patience is not None and self.progress.stale >= self.config.patience
 
-    def _finish(self) -> None:
-        """The best model stays, unless the mean of the last checkpoints is better on dev."""
+    def _finish(self) -> dict[str, float]:
+        """The best model stays, unless the mean of the last checkpoints is better on dev; the metrics of what stays."""
         progress = self.progress
         folder = self.run / "checkpoints"
         best = folder / f"{progress.best_update:07d}"
         self._put(best)
+        kept = progress.best
         last = [folder / f"{update:07d}" for update in progress.evaluations[-self.config.average :]]
         if len(last) > 1:
             averaged = checkpoint.average(last)
             self._put_tensors(averaged)
             self.model.eval()
             evaluation = self.task.evaluate(self.model, self.autocast)
-            value, name = evaluation.metrics[self.task.metric], self.task.metric
-            assert progress.best is not None
-            better = value > progress.best
+            name = self.task.metric
+            value, most = evaluation.metrics[name], progress.best[name]
+            better = value > most
             which = "kept: the average" if better else "kept: the best"
             self.reporter.say(
                 f"average of the last {len(last)}: dev {name} {value:.2f}; "
-                f"best (update {progress.best_update:,}): {progress.best:.2f}; {which}"
+                f"best (update {progress.best_update:,}): {most:.2f}; {which}"
             )
             if better:
-                self.metrics = evaluation.metrics
+                kept = evaluation.metrics
             else:
                 self._put(best)
         save_weights(self.run / WEIGHTS, weights(self.model))
+        return kept
 
     def _put(self, folder: Path) -> None:
         self._put_tensors(read_weights(folder / WEIGHTS))
