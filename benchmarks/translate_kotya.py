@@ -1,4 +1,4 @@
-"""kotya on the same weights, imported.
+"""kotya on the same weights, imported; a worker a core, set up as its command line sets itself up.
 
 python benchmarks/translate_kotya.py --beam 5
 """
@@ -18,10 +18,12 @@ def main() -> None:
     if not imported.exists():
         kotya_command = shutil.which("kotya", path=str(sys.prefix) + "/bin")
         subprocess.run([kotya_command, "import", translating.model_folder(), imported], check=True)
+    workers = prepare_workers(None, "cpu")
     translator = kotya.load(str(imported))
 
     def translate(lines: list[str]) -> list[str]:
-        return translator.translate(lines, beam=arguments.beam)
+        cap = {"max_length_ratio": 0, "max_length_extra": 101}  # 100 pieces and the end
+        return translator.translate(lines, beam=arguments.beam, workers=workers, **cap)
 
     translating.measure("kotya", translate, beam=arguments.beam)
 
