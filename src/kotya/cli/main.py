@@ -1,6 +1,7 @@
 """The `kotya` command: a table of commands, each imported only when it is called, and one line for every error.
 
-Exit codes: 0 done, 1 a fault (disk full, NaN in the loss), 2 the person's mistake, 130 interrupted, 141 the reader of a pipe left.
+Exit codes: 0 done, 1 a fault (disk full, NaN in the loss), 2 the person's mistake, 130 interrupted,
+141 the reader of a pipe left.
 """
 
 import difflib
@@ -129,21 +130,19 @@ def main() -> None:
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="strict" if stream is not sys.stderr else "replace")
-    code = run(sys.argv[1:])
-    sys.exit(code)
+    sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
     """Run one command line; returns its exit code, having written the error, if any, as one line on stderr."""
     try:
         command = typer.main.get_command(app)
-        keep_help = keep_examples(command.help or "")
-        command.help = keep_help
+        command.help = keep_examples(command.help or "")
         result = command.main(args=arguments, prog_name="kotya", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except BrokenPipeError:
-        # Whoever read our output left (`| head`). What Python would still flush goes nowhere, as quietly as for any filter.
+        # Whoever read our output left (`| head`): what Python would still flush goes nowhere, quietly.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:

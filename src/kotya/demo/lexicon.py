@@ -1,6 +1,7 @@
 """The words of the demo's grammar, every form written out: a Russian reader can check them line by line.
 
-Nothing is derived by rule except the endings of adjectives, so that an irregular word (пёс пса, в саду, две) costs no exception.
+Nothing is derived by rule except the endings of adjectives, so that an irregular word (пёс пса, в саду, две) costs
+no exception.
 """
 
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ class Noun:
 
     @property
     def animate(self) -> bool:
-        """Whether the accusative of its masculine adjectives and numerals is the genitive: вижу чёрного кота, чёрный дом."""
+        """Whether the accusative of masculine adjectives and numerals is the genitive: вижу белого кота, белый дом."""
         return self.kind in ("person", "kin", "name", "small", "large", "fish")
 
 
@@ -249,8 +250,10 @@ ADJECTIVE_TABLE = """
 DETERMINERS = {
     "this": "этот этого этому этого этим этом, эта этой этой эту этой этой, это этого этому это этим этом",
     "my": "мой моего моему моего моим моём, моя моей моей мою моей моей, моё моего моему моё моим моём",
-    "your": "твой твоего твоему твоего твоим твоём, твоя твоей твоей твою твоей твоей, твоё твоего твоему твоё твоим твоём",
-    "our": "наш нашего нашему нашего нашим нашем, наша нашей нашей нашу нашей нашей, наше нашего нашему наше нашим нашем",
+    "your": "твой твоего твоему твоего твоим твоём, твоя твоей твоей твою твоей твоей, "
+    "твоё твоего твоему твоё твоим твоём",
+    "our": "наш нашего нашему нашего нашим нашем, наша нашей нашей нашу нашей нашей, "
+    "наше нашего нашему наше нашим нашем",
 }
 
 
@@ -335,6 +338,7 @@ class Adjective:
 
 
 ADJECTIVES = [
-    Adjective(*russian.split(), english, tuple(kinds.split()))
+    Adjective(stem, declension, english, tuple(kinds.split()))
     for russian, english, kinds in rows(ADJECTIVE_TABLE)
+    for stem, declension in [russian.split()]
 ]

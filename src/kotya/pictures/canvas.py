@@ -1,0 +1,87 @@
+"""What the pictures share: ink, colour scales, a grid of shaded cells with words beside it, and saving.
+
+Shades run from white (0) to dark (1), so that a picture can be read in grey; Cyrillic is in matplotlib's own font.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kotya.errors import KotyaError
+
+INK, FAINT, RULE = "#22303c", "#8794a1", "#e3e8ec"
+SHADES = ("#ffffff", "#dcebee", "#9cc7cf", "#4c93a8", "#1d5c7a", "#0c2f45")
+SIGNED = ("#8f2d37", "#d98a83", "#ffffff", "#7fb3c4", "#1d5c7a")
+FORMATS = (".png", ".svg", ".pdf")
+LARGEST = 60.0
+"""Inches; a larger picture is not looked at, it is scrolled through."""
+
+
+def new_figure(width: float, height: float) -> Any:
+    """An empty white figure in inches. Raises KotyaError for one too large to look at."""
+    if max(width, height) > LARGEST:
+        raise KotyaError("the picture would be over a metre and a half; give a shorter sentence")
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), facecolor="white")
+
+
+def check_path(path: Path) -> None:
+    """Raises KotyaError where the name is no picture's, or its folder is not there."""
+    if path.suffix not in FORMATS:
+        raise KotyaError(f"{path}: a picture is a {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+    if not path.parent.is_dir():
+        raise KotyaError(f"{path.parent}: there is no such folder to put the picture in")
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write the picture under another name first: it is whole or not there."""
+    check_path(path)
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        figure.savefig(partial, dpi=160)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def scale(colours: Sequence[str]) -> Any:
+    """A colour map through these colours, in even steps."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("kotya", list(colours))
+
+
+def shade(axis: Any, weights: NDArray[np.floating[Any]], rules: bool = True) -> Any:
+    """Weights from 0 to 1 as cells, first row on top, thin lines between them."""
+    rows, columns = weights.shape
+    image = axis.imshow(weights, cmap=scale(SHADES), vmin=0, vmax=1, aspect="equal", interpolation="nearest")
+    for spine in axis.spines.values():
+        spine.set_color(RULE)
+    axis.tick_params(length=0, colors=INK)
+    axis.set_xticks([])
+    axis.set_yticks([])
+    if rules:
+        axis.set_xticks(np.arange(1, columns) - 0.5, minor=True)
+        axis.set_yticks(np.arange(1, rows) - 0.5, minor=True)
+        axis.grid(which="minor", color=RULE, linewidth=0.6)
+        axis.tick_params(which="minor", length=0)
+    return image
+
+
+def label(axis: Any, rows: Sequence[str], columns: Sequence[str], size: float) -> None:
+    """Words at every row, on the left, and at every column, on top."""
+    axis.set_yticks(range(len(rows)), rows, fontsize=size)
+    axis.xaxis.tick_top()
+    slanted = max(map(len, columns)) > 2
+    axis.set_xticks(
+        range(len(columns)),
+        columns,
+        fontsize=size,
+        rotation=45 if slanted else 0,
+        ha="left" if slanted else "center",
+        rotation_mode="anchor" if slanted else None,
+    )
