@@ -7,9 +7,14 @@ import shutil
 import subprocess
 import sys
 
-import corpus
-import kotya
-import translating
+from kotya.cli.allocator import tune_allocator
+
+tune_allocator()
+
+import corpus  # noqa: E402
+import kotya  # noqa: E402
+import translating  # noqa: E402
+from kotya.cli.options import prepare_workers  # noqa: E402
 
 
 def main() -> None:
