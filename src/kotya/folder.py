@@ -18,7 +18,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-import kotya
 from kotya import recipe as recipes
 from kotya.config import Config
 from kotya.errors import Fault, KotyaError
@@ -27,6 +26,7 @@ from kotya.models.transformer import TransformerConfig
 from kotya.recipe import Recipe
 from kotya.search.config import SearchConfig
 from kotya.text.vocabulary import Vocabulary
+from kotya.version import __version__
 
 WEIGHTS = "model.safetensors"
 Vocabularies = tuple[Vocabulary, Vocabulary]
@@ -36,7 +36,7 @@ class FolderConfig(Config):
     """`config.json`: all that is needed to build and use the model."""
 
     format: Literal[1] = 1
-    kotya: str = kotya.__version__
+    kotya: str = __version__
     task: Literal["translation"]
     model: TransformerConfig
     search: SearchConfig = SearchConfig()

@@ -1,4 +1,4 @@
-"""How good translations are: BLEU (Papineni et al. 2002) and chrF (Popović 2015), both by sacreBLEU, with its signatures."""
+"""How good translations are: BLEU (Papineni et al. 2002) and chrF (Popović 2015), by sacreBLEU, with signatures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Score:
 
 
 def translation_scores(hypotheses: Sequence[str], references: Sequence[str]) -> list[Score]:
-    """BLEU (13a tokens, cased) and chrF (chrF2) of a corpus with one reference a line. Raises KotyaError on unequal counts."""
+    """BLEU (13a, cased) and chrF2 of a corpus, one reference a line. Raises KotyaError on unequal counts."""
     if len(hypotheses) != len(references):
         raise KotyaError(f"{len(hypotheses):,} translations but {len(references):,} references")
     from sacrebleu.metrics import BLEU, CHRF

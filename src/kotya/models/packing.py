@@ -1,7 +1,7 @@
 """A model laid out for use on a CPU: every weight matrix in the blocks that oneDNN's kernels read.
 
-y = xWᵀ + b as before, bit for bit up to the order of summation. On one core of 2 measured, products with few rows went
-from 60–95 to 95–108 GFLOP/s, most at the output, the widest matrix. A packed model predicts and is never trained or saved.
+y = xWᵀ + b as before, up to the order of summation. On one core of 2 measured, products with few rows went from
+60–95 to 95–108 GFLOP/s, most at the output, the widest matrix. A packed model predicts and is never trained or saved.
 """
 
 import torch
@@ -17,7 +17,9 @@ _ROWS = 128
 class PackedLinear(nn.Module):
     """A linear layer without gradients, its matrix repacked."""
 
-    def __init__(self, weight: Float[Tensor, "outputs inputs"], bias: Float[Tensor, "outputs"] | None) -> None:
+    def __init__(
+        self, weight: Float[Tensor, "outputs inputs"], bias: Float[Tensor, "outputs"] | None
+    ) -> None:
         super().__init__()
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), _ROWS)
         self.bias = None if bias is None else bias.detach().clone()
