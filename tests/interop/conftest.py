@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from tiny_marian import write_marian
 
 

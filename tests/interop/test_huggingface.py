@@ -8,12 +8,12 @@ import huggingface_hub
 import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
-from tiny_marian import sentences
 
 from kotya import folder
 from kotya.cli.import_ import import_
 from kotya.errors import Fault, KotyaError
 from kotya.interop.huggingface import import_model, read
+from tiny_marian import sentences
 
 
 def test_a_local_folder_is_read(marian: Path) -> None:

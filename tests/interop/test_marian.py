@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_marian import ODD, sentences, write_marian
 from transformers import MarianMTModel, MarianTokenizer
 
 from kotya.errors import KotyaError
 from kotya.interop.marian import Marian, read_marian
 from kotya.text.vocabulary import Vocabulary
+from tiny_marian import ODD, sentences, write_marian
 
 
 def their_ids(folder: Path, texts: list[str], *, target: bool = False) -> list[list[int]]:

@@ -6,11 +6,11 @@ import pytest
 import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_marian import ODD, sentences, train_sentencepiece
 from tokenizers import Tokenizer
 
 from kotya.errors import KotyaError
 from kotya.interop.sentencepiece import SentencePieceModel, build_tokenizer
+from tiny_marian import ODD, sentences, train_sentencepiece
 
 
 def pair(
