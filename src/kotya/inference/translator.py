@@ -155,7 +155,11 @@ class Translator:
         penalty = config.penalty()
 
         def ids(target: str) -> list[int]:
-            return self.target.ids(one for one in target.split(" ") if one) if pieces else self.target.encode(target)
+            return (
+                self.target.ids(one for one in target.split(" ") if one)
+                if pieces
+                else self.target.encode(target)
+            )
 
         encoded = ((self.source.encode(source), ids(target)) for source, target in pairs)
         for length, log_probability in score_pairs(self.ensemble, self.roles, encoded):

@@ -49,8 +49,10 @@ class Encoder(nn.Module, ABC):
 class Decoder(nn.Module, ABC):
     """Whole targets in training, one or more tokens at a time in search: both give the same logits (promise 2)."""
 
-    projection: nn.Module | None = None
-    """What computes the logits in a packed model, in place of `output_weights`."""
+    def __init__(self) -> None:
+        super().__init__()
+        self.projection: nn.Module | None = None
+        """What computes the logits in a packed model, in place of `output_weights`."""
 
     @abstractmethod
     def forward(
