@@ -134,8 +134,9 @@ class Grammar:
         return self.dice.random() < probability
 
     def noun(self, *kinds: str, without: tuple[Noun | None, ...] = ()) -> Noun:
-        """A noun of one of these kinds."""
-        return self.dice.choice([noun for noun in NOUNS if noun.kind in kinds and noun not in without])
+        """A noun of one of these kinds, and not one with the same English: no cat and cat."""
+        taken = {noun.english for noun in without if noun}
+        return self.dice.choice([noun for noun in NOUNS if noun.kind in kinds and noun.english not in taken])
 
     def adjectives(self, noun: Noun) -> list[Adjective]:
         """None, one or two that suit the noun: size, then age, then colour, as both languages have it."""
@@ -194,8 +195,8 @@ class Grammar:
         return self.located(self.dice.choice(places), kind)
 
     def located(self, place: Place, kind: str) -> Pair:
-        """A place as a phrase, with few adjectives, for a place is seldom described."""
-        owners = ("my", "our") if self.chance(0.3) else ()
+        """A place as a phrase. Of owners only "our", which is right whoever acts: «я» would be in «своём» house."""
+        owners = ("our",) if self.chance(0.3) else ()
         phrase = self.phrase(place.noun, place.case, kind, owners)
         return Pair(f"{place.preposition} {phrase.russian}", f"{place.english} {phrase.english}")
 

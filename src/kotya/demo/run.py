@@ -27,16 +27,16 @@ RECIPE: dict[str, Any] = {
     "task": "translation",
     "data": {name: {"source": f"{name}.ru", "target": f"{name}.en"} for name in ("train", "dev", "test")},
     "vocabulary": {"size": 800},
-    "model": {"preset": "transformer-tiny", "dropout": 0.1},
+    "model": {"preset": "transformer-tiny", "encoder_layers": 2, "decoder_layers": 2, "dropout": 0.1},
     "training": {
-        "epochs": 8,
+        "updates": 700,
         "tokens": 1024,
         "learning_rate": 2e-3,
         "schedule": "cosine",
         "warmup": 100,
         "label_smoothing": 0.1,
         "precision": "float32",
-        "evaluate_every": 250,
+        "evaluate_every": 350,
     },
     "search": {"beam": 4},
 }
@@ -58,13 +58,14 @@ def run(folder: Path, reporter: Reporter, say: Callable[[str], None]) -> Outcome
     """All of the demo, in `folder`. Raises Fault where the held-out BLEU is under 90."""
     model, data, picture = folder / "model", folder / "data", folder / "alignment.png"
     clear(model)
+    picture.unlink(missing_ok=True)
     corpus = make_corpus()
     write(corpus, data)
     say(
         f"{len(corpus.train):,} pairs to learn from, made by a grammar of 64 nouns and 29 verbs; "
         f"{len(corpus.test)} others are kept for the end. They are in {data}"
     )
-    content = {**RECIPE, "data": {"root": str(data), **RECIPE["data"]}}
+    content = {**RECIPE, "data": {"root": str(data.resolve()), **RECIPE["data"]}}
     began = time.monotonic()
     outcome = train(recipes.parse(content, "the demo's recipe"), model, reporter=reporter)
     seconds = time.monotonic() - began
@@ -86,7 +87,7 @@ def clear(model: Path) -> None:
     """Remove what an earlier demo left; nothing that is not a model folder."""
     if not model.exists():
         return
-    if not (model / "config.json").exists():
+    if any(model.iterdir()) and not (model / "config.json").exists():
         raise KotyaError(f"{model}: there is something that no demo made; move it, or name another --output")
     shutil.rmtree(model)
 
