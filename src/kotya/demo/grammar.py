@@ -117,8 +117,8 @@ class Grammar:
             (3, self.motion),
             (2, self.giving),
             (2, self.with_someone),
-            (2, self.question),
-            (2, self.counting),
+            (3, self.question),
+            (3, self.counting),
             (1, self.together),
             (1, self.naming),
         ]

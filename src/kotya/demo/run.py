@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kotya import folder as folders
 from kotya import recipe as recipes
 from kotya.demo.grammar import SHOWN, Corpus, Pair, make_corpus
@@ -101,8 +99,7 @@ def write(corpus: Corpus, data: Path) -> None:
 
 
 def draw(model: Path, source: str, target: str, picture: Path) -> None:
-    """The alignment picture of a translation: cross-attention, the mean of all layers and heads, word by word."""
+    """The alignment picture of a translation: the last layer's cross-attention, the mean of its heads."""
     maps = attend(folders.load(model), source, target)
-    mean = np.mean([layer.numpy().mean(0) for layer in maps.cross], axis=0)
-    words = join_pieces(mean, maps.source_words, maps.output_words)
+    words = join_pieces(maps.cross[-1].numpy().mean(0), maps.source_words, maps.output_words)
     draw_alignment(words, [*source.split(), END], [*target.split(), END], picture)

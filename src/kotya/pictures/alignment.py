@@ -36,7 +36,7 @@ def draw_alignment(
 ) -> None:
     """Draw a heat map, target × source, each cell with its weight where it is a tenth or more."""
     left = 0.55 + 0.115 * max(map(len, target))
-    top = 0.85 + 0.085 * max(map(len, source))
+    top = 0.4 + 0.085 * max(map(len, source))
     width, height = left + CELL * len(source) + 0.75, top + CELL * len(target) + 0.45
     figure = new_figure(width, height)
     axis = figure.add_axes(

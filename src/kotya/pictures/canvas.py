@@ -76,7 +76,7 @@ def label(axis: Any, rows: Sequence[str], columns: Sequence[str], size: float) -
     """Words at every row, on the left, and at every column, on top."""
     axis.set_yticks(range(len(rows)), rows, fontsize=size)
     axis.xaxis.tick_top()
-    slanted = max(map(len, columns)) > 2
+    slanted = max(map(len, columns), default=0) > 2
     axis.set_xticks(
         range(len(columns)),
         columns,
