@@ -12,7 +12,6 @@ from transformers import MarianMTModel, MarianTokenizer
 
 from kotya.interop.marian import Marian, read_marian
 from kotya.search.beam import Beam
-from kotya.search.config import SearchConfig
 from kotya.search.ensemble import Ensemble
 from kotya.search.greedy import Greedy
 from kotya.search.hypothesis import Hypothesis, Roles, SearchLine
@@ -55,7 +54,8 @@ def test_ids_are_theirs(imported: Marian, part: str, language: str) -> None:
 
 def search(imported: Marian, texts: list[str], beam: int) -> list[Hypothesis]:
     """Our best hypothesis of every line, under the rules of `generate`: at most LONGEST pieces."""
-    config = SearchConfig(beam=beam, max_length_ratio=0, max_length_extra=LONGEST + 1)  # we count the end
+    rules = {"beam": beam, "max_length_ratio": 0, "max_length_extra": LONGEST + 1}  # we count the end
+    config = imported.search.model_copy(update=rules)
     roles = Roles(imported.target.begin, imported.target.end, tuple(imported.banned))
     ensemble = Ensemble([imported.model], imported.source.end)
     make = (
@@ -114,7 +114,7 @@ def test_greedy_output_is_theirs(imported: Marian, count: int) -> None:
 
 @pytest.mark.parametrize("count", [20, pytest.param(1000, marks=pytest.mark.slow)])
 def test_beam_output_is_theirs_or_better(imported: Marian, count: int) -> None:
-    """Their search may stop while an open hypothesis could still win; ours does not."""
+    """The imported folder says which rule to stop by: theirs."""
     texts = lines("test_2016_flickr.de")[:count]
     ours, theirs = search(imported, texts, 5), generate(imported, texts, 5)
     others = [i for i in range(count) if ours[i].tokens != theirs[i]]

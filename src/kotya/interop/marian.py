@@ -57,6 +57,7 @@ class MarianConfig(BaseModel):
     bad_words_ids: list[list[int]] | None = None
     num_beams: int | None = None
     length_penalty: float | None = None
+    early_stopping: bool = False
 
 
 class TokenizerConfig(BaseModel):
@@ -76,6 +77,7 @@ class GenerationConfig(BaseModel):
     bad_words_ids: list[list[int]] | None = None
     num_beams: int | None = None
     length_penalty: float | None = None
+    early_stopping: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,10 +124,14 @@ def read_marian(folder: Path) -> Marian:
 
 
 def _search(*configs: "GenerationConfig | MarianConfig") -> SearchConfig:
-    """What the first of the configs that says something says; where none does, kotya's own."""
+    """What the first of the configs that says something says; where none does, kotya's own.
+
+    Their `early_stopping` is the rule `first-beam`; without it they stop by the rule `full-beam`.
+    """
     beam = next((config.num_beams for config in configs if config.num_beams), None)
     alpha = next((config.length_penalty for config in configs if config.length_penalty is not None), None)
-    said = {"beam": beam, "length_penalty": alpha}
+    early = any(config.early_stopping for config in configs)
+    said = {"beam": beam, "length_penalty": alpha, "stop": "first-beam" if early else "full-beam"}
     return SearchConfig.model_validate({key: value for key, value in said.items() if value is not None})
 
 
