@@ -24,17 +24,17 @@ GOOD = 90.0
 RECIPE: dict[str, Any] = {
     "task": "translation",
     "data": {name: {"source": f"{name}.ru", "target": f"{name}.en"} for name in ("train", "dev", "test")},
-    "vocabulary": {"size": 800},
-    "model": {"preset": "transformer-tiny", "encoder_layers": 2, "decoder_layers": 2, "dropout": 0.1},
+    "vocabulary": {"size": 1200},
+    "model": {"preset": "transformer-tiny", "feed_forward": 256, "encoder_layers": 2, "decoder_layers": 2},
     "training": {
-        "updates": 700,
+        "updates": 750,
         "tokens": 1024,
-        "learning_rate": 2e-3,
+        "learning_rate": 3e-3,
         "schedule": "cosine",
         "warmup": 100,
         "label_smoothing": 0.1,
         "precision": "float32",
-        "evaluate_every": 350,
+        "evaluate_every": 375,
     },
     "search": {"beam": 4},
 }
