@@ -1,5 +1,8 @@
 """`kotya demo`."""
 
+import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -30,9 +33,16 @@ def demo(
     print(f"Held-out BLEU over {done.test_size} sentences: {done.bleu.value:.1f} ({done.bleu.signature})")
     print(f"Trained in {done.training_seconds:.0f} s: {done.model}")
     print(f"Where the decoder looked: {done.picture}")
+    kotya, data = command(), output / "data"
     print("\nTry next:")
-    print(f'  echo "Девочка рисовала чёрного кота" | kotya translate {done.model}')
-    print(f'  kotya show heads {done.model} "Я видел котю на мате" --output {output / "heads.png"}')
-    print(f"  kotya evaluate {done.model}")
-    print(f"  kotya benchmark {done.model}")
-    print("  kotya train --source YOURS.ru --target YOURS.en")
+    print(f'  echo "Девочка рисовала чёрного кота" | {kotya} translate {done.model}')
+    print(f'  {kotya} show heads {done.model} "Я видел котю на мате" --output {output / "heads.png"}')
+    print(f"  {kotya} evaluate {done.model}")
+    print(f"  {kotya} benchmark {done.model}")
+    print("and, with your own two files in place of these:")
+    print(f"  {kotya} train --source {data / 'train.ru'} --target {data / 'train.en'} --output runs/ru-en")
+
+
+def command() -> str:
+    """How to call kotya from here: by name where the shell finds it, else by its path (after `make demo`)."""
+    return "kotya" if shutil.which("kotya") else os.path.relpath(Path(sys.executable).with_name("kotya"))
