@@ -197,9 +197,12 @@ def _attention(config: TransformerConfig, *, rotary: bool) -> MultiHeadAttention
     attention = MultiHeadAttention(
         config.size, config.heads, dropout=config.attention_dropout, bias=config.bias, rotary=rotary
     )
-    for layer in (attention.query, attention.key, attention.value, attention.output):
-        nn.init.xavier_uniform_(layer.weight)
-        if config.bias:
+    # as if query, key and value were one stacked matrix; with full gain the loss fell more slowly on every trial
+    for layer in (attention.query, attention.key, attention.value):
+        nn.init.xavier_uniform_(layer.weight, gain=2**-0.5)
+    nn.init.xavier_uniform_(attention.output.weight)
+    if config.bias:
+        for layer in (attention.query, attention.key, attention.value, attention.output):
             nn.init.zeros_(layer.bias)
     return attention
 
