@@ -59,7 +59,7 @@ def test_a_tiny_transformer_learns(task: str) -> None:
         size=32, heads=4, feed_forward=64, encoder_layers=2, decoder_layers=2, dropout=0.0
     )
     model = config.build(VOCABULARY, VOCABULARY)
-    train(model, reverse=task == "reverse", updates=500)
+    train(model, reverse=task == "reverse", updates=300)
     rows, lengths, backwards = examples(200, torch.Generator().manual_seed(2))
     right = (greedy(model.eval(), rows, lengths) == (backwards if task == "reverse" else rows)).all(1)
     assert right.float().mean().item() > 0.95
