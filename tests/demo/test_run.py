@@ -16,7 +16,7 @@ from kotya.training.progress import Silent
 
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], demo.Outcome]:
-    """The demo with a corpus of 200 pairs and two updates."""
+    """The demo with a corpus of 500 pairs and two updates."""
     recipe: dict[str, Any] = {
         **demo.RECIPE,
         "vocabulary": {"size": 350},
@@ -25,7 +25,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], demo.O
         "search": {"beam": 1, "max_length_extra": 3, "max_length_ratio": 0.5},
     }
     monkeypatch.setattr(demo, "RECIPE", recipe)
-    monkeypatch.setattr(demo, "make_corpus", partial(make_corpus, 200, 6, 6))
+    monkeypatch.setattr(demo, "make_corpus", partial(make_corpus, 500, 10, 30))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return lambda: demo.run(tmp_path / "kotya-demo", Silent(), lambda _: None)
 
