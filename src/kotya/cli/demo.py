@@ -1,6 +1,5 @@
 """`kotya demo`."""
 
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -45,4 +44,7 @@ def demo(
 
 def command() -> str:
     """How to call kotya from here: by name where the shell finds it, else by its path (after `make demo`)."""
-    return "kotya" if shutil.which("kotya") else os.path.relpath(Path(sys.executable).with_name("kotya"))
+    if shutil.which("kotya"):
+        return "kotya"
+    installed, here = Path(sys.executable).with_name("kotya"), Path.cwd()
+    return str(installed.relative_to(here) if installed.is_relative_to(here) else installed)
