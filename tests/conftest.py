@@ -1,10 +1,31 @@
-"""The made-up corpus as files."""
+"""Shapes and types are checked at call time, everywhere but in cli/, whose parser brings types of its own."""
 
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
 
-from training_corpus import sentences, write
+CHECKED = [
+    "attention",
+    "dropout",
+    "folder",
+    "inference",
+    "interop",
+    "metrics",
+    "models",
+    "pictures",
+    "recipe",
+    "search",
+    "tasks",
+    "text",
+    "training",
+]
+install_import_hook(
+    [f"kotya.{name}" for name in CHECKED],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
+
+from training_corpus import sentences, write  # noqa: E402 (it imports what is to be checked)
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def create(
             write_text(building / "recipe.yaml", recipe.to_yaml())
         if model is not None:
             save_weights(building / WEIGHTS, weights(model))
-        os.chmod(building, 0o755)
+        building.chmod(0o777 & ~_umask())
         building.rename(path)
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -110,6 +110,7 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
     partial = path.with_name(f".{path.name}.partial")
     try:
         write(partial)
+        partial.chmod(0o666 & ~_umask())
         with open(partial, "rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
@@ -118,6 +119,13 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
         raise Fault(f"{path}: could not be written ({reason}); what was there before is untouched") from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """Which permissions new files do not get; libraries that write files for us choose others."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def load(path: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> LoadedModel:

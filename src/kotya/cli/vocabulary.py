@@ -11,7 +11,11 @@ if TYPE_CHECKING:
     from kotya.text.bpe import MergeStep, Pair
     from kotya.text.vocabulary import Vocabulary
 
-app = typer.Typer(help="Byte-pair encoding: learn it, apply it, watch it merge.", no_args_is_help=True)
+app = typer.Typer(
+    help="Byte-pair encoding: learn it, apply it, watch it merge.\n\n"
+    "Example: kotya vocabulary merges cat=4 mat=5 mats=2 mate=3 ate=3 eat=2 --word mates",
+    no_args_is_help=True,
+)
 
 VocabularyPath = Annotated[Path, typer.Argument(help="A tokenizer.json that kotya wrote, or a model folder.")]
 Input = Annotated[

@@ -103,17 +103,21 @@ def translating(
     """Sentences and target pieces a second, so many lines given at once; with one, it is the wait for a line."""
     chosen = lines[: min(len(lines), max(8 * size, 16) if size < 64 else size)]
     choice = translator.choice(beam=beam)
-    workers = torch.get_num_threads() if size > 1 else 1
+    cores = torch.get_num_threads()
     pieces = 0
 
     def work() -> None:
         nonlocal pieces
         pieces = 0
         for start in range(0, len(chosen), size):
-            for candidates in translator.candidates(chosen[start : start + size], choice, workers=workers):
+            for candidates in translator.candidates(chosen[start : start + size], choice, workers=cores):
                 pieces += len(candidates[0].pieces) + 1
 
-    seconds = median(work, repeats)
+    torch.set_num_threads(1)  # as `kotya translate` does: a batch a core
+    try:
+        seconds = median(work, repeats)
+    finally:
+        torch.set_num_threads(cores)
     return {
         "what": "translate",
         "beam": beam,

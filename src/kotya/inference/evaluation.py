@@ -39,6 +39,7 @@ def evaluate(
 
 def recipe_set(model: Path, part: str) -> tuple[TextSource, TextSource]:
     """The dev or test set of the model's recipe."""
+    folders.read_config(model)
     recipe = folders.read_recipe(model)
     files = getattr(recipe.data, part) if recipe is not None else None
     if recipe is None or files is None:
