@@ -31,12 +31,12 @@ class SharedBatches(Translation):
 
     def __init__(self) -> None:
         self.pairs = corpus.sentences()
-        self.smoothing, self.r_drop = 0.1, 0.0
+        self.smoothing, self.r_drop, self.rounds = 0.1, 0.0, 1
 
-    def epoch(self, epoch: int) -> list[Indices]:
+    def round(self, number: int) -> list[Indices]:
         return [np.array(indices) for indices in corpus.buckets(self.pairs)]
 
-    def batch(self, indices: Indices, epoch: int) -> TranslationBatch:
+    def batch(self, indices: Indices, number: int) -> TranslationBatch:
         pairs = [self.pairs[index] for index in indices]
         source = corpus.padded([s for s, _ in pairs], before=[], after=[corpus.END], pad=corpus.PAD)
         inputs = corpus.padded([t for _, t in pairs], before=[corpus.BEGIN], after=[], pad=corpus.PAD)

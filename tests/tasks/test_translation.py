@@ -49,15 +49,33 @@ def test_the_loss_does_not_depend_on_padding_or_neighbours(corpus: Path) -> None
 
 def test_data_are_a_function_of_seed_epoch_and_example(corpus: Path) -> None:
     one, other = prepared(corpus, dropout=0.2), prepared(corpus, dropout=0.2)
-    assert [batch.tolist() for batch in one.epoch(3)] == [batch.tolist() for batch in other.epoch(3)]
-    other.batch(other.epoch(0)[0], 0)
-    indices = one.epoch(3)[5]
+    assert [batch.tolist() for batch in one.round(3)] == [batch.tolist() for batch in other.round(3)]
+    other.batch(other.round(0)[0], 0)
+    indices = one.round(3)[5]
     assert torch.equal(one.batch(indices, 3).source, other.batch(indices, 3).source)
     assert any(
         not torch.equal(one.batch(indices, 3).outputs, one.batch(indices, epoch).outputs)
         for epoch in range(3)
     )
-    assert sorted(np.concatenate(one.epoch(1)).tolist()) == list(range(400))
+    assert sorted(np.concatenate(one.round(1)).tolist()) == list(range(400))
+
+
+def test_batches_are_made_by_the_segmentations_that_were_drawn(corpus: Path) -> None:
+    task = prepared(corpus, dropout=0.3)
+    batches = [task.batch(indices, 1) for indices in task.round(1)]
+    assert all(batch.source.numel() <= 256 and batch.inputs.numel() <= 256 for batch in batches)
+    real = sum(int(batch.lengths.sum()) + batch.tokens for batch in batches)
+    assert real > 0.85 * sum(batch.source.numel() + batch.inputs.numel() for batch in batches)
+
+
+def test_an_epoch_in_several_rounds_has_every_pair_once(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kotya.tasks.translation.ROUND", 150)
+    task = prepared(corpus)
+    assert task.rounds == 3
+    rounds = [np.concatenate(task.round(number)) for number in range(6)]
+    for epoch in (rounds[:3], rounds[3:]):
+        assert sorted(np.concatenate(epoch).tolist()) == list(range(400))
+    assert set(rounds[0].tolist()) != set(rounds[3].tolist())
 
 
 def test_held_out_pairs_are_not_trained_on(corpus: Path) -> None:
@@ -68,7 +86,7 @@ def test_held_out_pairs_are_not_trained_on(corpus: Path) -> None:
     task = Translation(
         vocabularies, train, None, tokens=256, seed=1, smoothing=0.0, r_drop=0.0, dropout=0.0, held_out=30
     )
-    assert sorted(np.concatenate(task.epoch(0)).tolist()) == list(range(370))
+    assert sorted(np.concatenate(task.round(0)).tolist()) == list(range(370))
     assert task.dev.sources == [train.text(index)[0] for index in range(370, 400)]
     with pytest.raises(KotyaError, match="dev set"):
         Translation(vocabularies, train, None, tokens=256, seed=1, smoothing=0.0, r_drop=0.0, dropout=0.0)

@@ -24,7 +24,7 @@ def test_every_example_once_within_the_budget(
     lengths: list[tuple[int, int]], tokens: int, seed: int, epoch: int
 ) -> None:
     source, target = (np.array(side, dtype=np.int32) for side in zip(*lengths, strict=True))
-    batches = Batches(source, target, tokens=tokens, seed=seed).epoch(epoch)
+    batches = Batches(source, target, tokens=tokens).draw(np.random.default_rng([seed, epoch]))
     assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
     for batch in batches:
         assert len(batch) * (source[batch].max() + 1) <= tokens
@@ -41,9 +41,9 @@ def synthetic(count: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
 
 def test_little_padding_and_few_batches() -> None:
     source, target = synthetic()
-    batches = Batches(source, target, tokens=4096, seed=1)
+    batches = Batches(source, target, tokens=4096)
     for epoch in range(3):
-        drawn = batches.epoch(epoch)
+        drawn = batches.draw(np.random.default_rng(epoch))
         assert padding(drawn, source, target) < 0.05
         real = (np.maximum(source, target) + 1).sum()
         assert len(drawn) < 1.12 * real / 4096 + 2  # batches are full
@@ -57,7 +57,7 @@ def test_padding_on_real_text(tmp_path: Path) -> None:
     vocabularies = VocabularyConfig(size=8000).learn(source, target)
     cleaning = CleaningConfig(max_length=100)
     tokens = TokenCache.open_or_build(source, target, vocabularies, cleaning, tmp_path, progress=False)
-    batches = Batches(tokens.source_lengths, tokens.target_lengths, tokens=4096, seed=1).epoch(1)
+    batches = Batches(tokens.source_lengths, tokens.target_lengths, tokens=4096).draw(np.random.default_rng(1))
     assert padding(batches, tokens.source_lengths, tokens.target_lengths) < 0.05
 
 
@@ -65,7 +65,7 @@ def test_order_is_a_function_of_seed_and_epoch() -> None:
     lengths = synthetic(2000)
 
     def epoch(seed: int, number: int) -> list[list[int]]:
-        return [batch.tolist() for batch in Batches(*lengths, tokens=1000, seed=seed).epoch(number)]
+        return [batch.tolist() for batch in Batches(*lengths, tokens=1000).draw(np.random.default_rng([seed, number]))]
 
     assert epoch(1, 5) == epoch(1, 5)
     assert epoch(1, 5) != epoch(1, 6)
@@ -77,13 +77,14 @@ def test_order_is_a_function_of_seed_and_epoch() -> None:
 
 def test_batches_come_in_no_order_of_length() -> None:
     source, target = synthetic(20_000)
-    longest = [int(target[batch].max()) for batch in Batches(source, target, tokens=1000, seed=1).epoch(0)]
+    batches = Batches(source, target, tokens=1000).draw(np.random.default_rng(1))
+    longest = [int(target[batch].max()) for batch in batches]
     assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.2
 
 
 def test_what_fits_no_batch_is_an_error() -> None:
     one = np.array([10], dtype=np.int32)
     with pytest.raises(KotyaError, match="an example has 11 tokens but a batch holds 10"):
-        Batches(one, one, tokens=10, seed=1)
+        Batches(one, one, tokens=10)
     with pytest.raises(KotyaError, match="no example"):
-        Batches(one[:0], one[:0], tokens=10, seed=1)
+        Batches(one[:0], one[:0], tokens=10)

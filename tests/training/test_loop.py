@@ -41,7 +41,7 @@ def test_micro_batches_add_up_to_the_batch(corpus: Path, r_drop: float) -> None:
         update={"dropout": 0.0, "attention_dropout": 0.0, "feed_forward_dropout": 0.0}
     )
     built = model.build(size, size)
-    indices = task.epoch(0)[0]
+    indices = task.round(0)[0]
     halves = [indices[: len(indices) // 3], indices[len(indices) // 3 :]]
     weight = sum(task.weights(task.batch(half, 0))["cross_entropy"] for half in halves)
     whole = task.losses(built, task.batch(indices, 0))
@@ -60,7 +60,7 @@ def test_r_drop_is_the_formula(corpus: Path) -> None:
     recipe, task = small_recipe(corpus), prepared(corpus, r_drop=5.0)
     torch.manual_seed(1)
     model = recipe.model.build(len(task.source), len(task.source))
-    batch = task.batch(task.epoch(0)[0], 0)
+    batch = task.batch(task.round(0)[0], 0)
     torch.manual_seed(2)
     terms = task.losses(model, batch)
     torch.manual_seed(2)

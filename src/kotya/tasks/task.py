@@ -41,11 +41,14 @@ class Task(Protocol):
     metric: str
     """The metric that says which checkpoint is best; higher is better."""
 
-    def epoch(self, epoch: int) -> list[Indices]:
-        """The examples of every batch of an epoch: a pure function of (seed, epoch)."""
+    rounds: int
+    """Of an epoch: a large corpus is gone through in several, so that one round is drawn, sorted and sampled at once."""
 
-    def batch(self, indices: Indices, epoch: int) -> Any:
-        """Those examples as tensors: a pure function of (seed, epoch, example)."""
+    def round(self, number: int) -> list[Indices]:
+        """The examples of every batch of a round (numbered on from epoch to epoch): a pure function of (seed, number)."""
+
+    def batch(self, indices: Indices, number: int) -> Any:
+        """Examples of that round as tensors: a pure function of (seed, number, example)."""
 
     def weights(self, batch: Any) -> dict[str, float]:
         """What each loss term of the batch is divided by."""

@@ -28,12 +28,13 @@ from kotya.search.greedy import Greedy
 from kotya.search.hypothesis import Roles, SearchLine
 from kotya.search.schedule import search_lines
 from kotya.tasks.task import Evaluation, Indices
-from kotya.text.batches import Batches
+from kotya.text.batches import Batches, check_lengths
 from kotya.text.cache import ParallelTokens, TokenCache
 from kotya.text.cleaning import CleaningConfig
 from kotya.text.corpus import TextSource, read_parallel
 from kotya.text.vocabulary import Vocabulary, VocabularyConfig
 
+ROUND = 1 << 17  # pairs that are drawn, sorted by length and segmented at a time
 _KL_CHUNK = 512
 
 Ids = Sequence[int] | NDArray[np.int64]
@@ -135,26 +136,48 @@ class Translation:
         self.source, self.target = vocabularies
         self.train, self.seed = train, seed
         self.smoothing, self.r_drop, self.dropout = smoothing, r_drop, dropout
-        kept = len(train) - held_out
-        self.dev = dev or held_out_lines(train, kept)
-        self.batches = Batches(
-            train.source_lengths[:kept], train.target_lengths[:kept], tokens=tokens, seed=seed
+        self.tokens, self.kept = tokens, len(train) - held_out
+        self.rounds = max(1, -(-self.kept // ROUND))
+        check_lengths(train.source_lengths[: self.kept], train.target_lengths[: self.kept], tokens)
+        self.dev = dev or held_out_lines(train, self.kept)
+        self._sampled: tuple[int, dict[int, tuple[Ids, Ids]]] = (-1, {})
+
+    def round(self, number: int) -> list[Indices]:
+        epoch, part = divmod(number, self.rounds)
+        drawn = np.random.default_rng([self.seed, epoch]).permutation(self.kept)[part :: self.rounds]
+        if self.dropout:  # batches are made by the lengths of the segmentations that were drawn
+            sampled = self._sample(number, drawn)
+            lengths = [np.array([len(sampled[int(i)][side]) for i in drawn], np.int32) for side in range(2)]
+        else:
+            lengths = [side[drawn] for side in (self.train.source_lengths, self.train.target_lengths)]
+        batches = Batches(*lengths, tokens=self.tokens)
+        return [drawn[batch] for batch in batches.draw(np.random.default_rng([self.seed, epoch, part]))]
+
+    def batch(self, indices: Indices, number: int) -> TranslationBatch:
+        if self.dropout:
+            if self._sampled[0] != number:
+                self.round(number)
+            pairs = [self._sampled[1][int(index)] for index in indices]
+        else:
+            pairs = [(self.train.source(int(index)), self.train.target(int(index))) for index in indices]
+        return collate(pairs, self.source.end, self.target)
+
+    def _sample(self, number: int, drawn: Indices) -> dict[int, tuple[Ids, Ids]]:
+        """BPE-dropout's segmentations of a round; they are kept until the next one."""
+        if self._sampled[0] != number:
+            self._sampled = (number, {int(i): self._sample_pair(number, int(i)) for i in drawn})
+        return self._sampled[1]
+
+    def _sample_pair(self, number: int, index: int) -> tuple[Ids, Ids]:
+        texts = self.train.text(index)
+        sides = enumerate(zip((self.source, self.target), texts, strict=True))
+        source, target = (
+            vocabulary.sample(text, self.dropout, self.seed, number, 2 * index + side)
+            for side, (vocabulary, text) in sides
         )
-
-    def epoch(self, epoch: int) -> list[Indices]:
-        return self.batches.epoch(epoch)
-
-    def batch(self, indices: Indices, epoch: int) -> TranslationBatch:
-        return collate([self._ids(int(index), epoch) for index in indices], self.source.end, self.target)
-
-    def _ids(self, index: int, epoch: int) -> tuple[Ids, Ids]:
-        if not self.dropout:
-            return self.train.source(index), self.train.target(index)
-        source, target = self.train.text(index)
-        return (
-            self.source.sample(source, self.dropout, self.seed, epoch, 2 * index),
-            self.target.sample(target, self.dropout, self.seed, epoch, 2 * index + 1),
-        )
+        if max(len(source), len(target)) < self.tokens:
+            return source, target
+        return self.train.source(index), self.train.target(index)  # spelled out it would not fit into a batch
 
     def weights(self, batch: TranslationBatch) -> dict[str, float]:
         return dict.fromkeys(("cross_entropy", "r_drop", "nll"), float(batch.tokens))

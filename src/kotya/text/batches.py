@@ -12,31 +12,20 @@ Indices = NDArray[np.int64]
 
 
 class Batches:
-    """Every example once an epoch, in batches whose rows times longest row stay within `tokens` on either side."""
+    """Examples in batches whose rows times longest row stay within `tokens` on either side."""
 
-    def __init__(self, source_lengths: Lengths, target_lengths: Lengths, *, tokens: int, seed: int) -> None:
-        """Lengths are of the examples without end; the budget counts it.
-
-        Raises KotyaError where there is no example, or one alone is over the budget.
-        """
-        if len(source_lengths) == 0:
-            raise KotyaError("there is no example to train on: cleaning dropped them all")
+    def __init__(self, source_lengths: Lengths, target_lengths: Lengths, *, tokens: int) -> None:
+        """Lengths are of the examples without end; the budget counts it. Raises as `check_lengths`."""
+        check_lengths(source_lengths, target_lengths, tokens)
         # int32 is plenty and half the memory of what numpy would choose.
         self.source = np.asarray(source_lengths, dtype=np.int32) + np.int32(1)
         self.target = np.asarray(target_lengths, dtype=np.int32) + np.int32(1)
-        self.tokens, self.seed = tokens, seed
-        longest = max(int(self.source.max()), int(self.target.max()))
-        if longest > tokens:
-            raise KotyaError(
-                f"an example has {longest:,} tokens but a batch holds {tokens:,}; "
-                "raise training.tokens or lower data.cleaning.max_length"
-            )
+        self.tokens = tokens
 
-    def epoch(self, epoch: int) -> list[Indices]:
-        """The batches of an epoch, as arrays of example indices: a pure function of (seed, epoch); a slice resumes."""
-        random = np.random.default_rng([self.seed, epoch])
+    def draw(self, random: np.random.Generator) -> list[Indices]:
+        """Every example once, as arrays of indices: a pure function of the generator's state; a slice resumes."""
         order = self.by_length(random)
-        # The first batch is cut short by chance, so that batch boundaries fall elsewhere every epoch.
+        # The first batch is cut short by chance, so that batch boundaries fall elsewhere at every draw.
         cuts = self.cuts(order, first=random.uniform(0.25, 1.0))
         batches = [order[start:stop] for start, stop in pairwise(cuts)]
         return [batches[i] for i in random.permutation(len(batches))]
@@ -70,6 +59,18 @@ class Batches:
             cuts.append(start + most)
             budget = self.tokens
         return cuts
+
+
+def check_lengths(source_lengths: Lengths, target_lengths: Lengths, tokens: int) -> None:
+    """Raises KotyaError where there is no example, or one alone is over the budget."""
+    if len(source_lengths) == 0:
+        raise KotyaError("there is no example to train on: cleaning dropped them all")
+    longest = max(int(np.max(source_lengths)), int(np.max(target_lengths))) + 1
+    if longest > tokens:
+        raise KotyaError(
+            f"an example has {longest:,} tokens but a batch holds {tokens:,}; "
+            "raise training.tokens or lower data.cleaning.max_length"
+        )
 
 
 def padding(batches: list[Indices], source_lengths: Lengths, target_lengths: Lengths) -> float:

@@ -25,9 +25,9 @@ class Progress:
     """Where a run stands after an update."""
 
     update: int = 0
-    epoch: int = 0
+    round: int = 0
     batch: int = 0
-    """Batches of the epoch that were used."""
+    """Batches of the round that were used."""
     tokens: int = 0
     seconds: float = 0.0
     best: dict[str, float] = field(default_factory=dict)

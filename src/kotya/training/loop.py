@@ -88,11 +88,11 @@ class Loop:
         return Outcome(self.progress.update, metrics, self.stopped is None)
 
     def updates(self) -> int:
-        """How many updates the recipe asks for."""
+        """How many updates the recipe asks for; an epoch has as many batches as its first round says."""
         if self.config.updates is not None:
             return self.config.updates
         assert self.config.epochs is not None
-        batches = sum(len(self.task.epoch(epoch)) for epoch in range(self.config.epochs))
+        batches = self.config.epochs * self.task.rounds * len(self.task.round(0))
         return max(1, batches // self.config.accumulate)
 
     def _stop(self, why: str) -> None:
@@ -105,7 +105,7 @@ class Loop:
         reported, tokens = began, 0
         while progress.update < updates:
             batches = [next(stream) for _ in range(config.accumulate)]
-            record = self._update([indices for indices, _ in batches], batches[-1][1], updates)
+            record = self._update(batches, updates)
             now = time.monotonic()
             progress.seconds = before + now - began
             tokens += int(record["tokens"])
@@ -143,22 +143,22 @@ class Loop:
         self.stopped = None
 
     def _batches(self) -> Iterator[tuple[Indices, int]]:
-        """Batches from where the run stands, epoch after epoch, counted as they are handed out."""
+        """Batches from where the run stands, round after round, counted as they are handed out."""
         progress = self.progress
         while True:
-            batches = self.task.epoch(progress.epoch)
+            batches = self.task.round(progress.round)
             while progress.batch < len(batches):
                 progress.batch += 1
-                yield batches[progress.batch - 1], progress.epoch
-            progress.epoch, progress.batch = progress.epoch + 1, 0
+                yield batches[progress.batch - 1], progress.round
+            progress.round, progress.batch = progress.round + 1, 0
 
-    def _update(self, batches: list[Indices], epoch: int, updates: int) -> dict[str, float]:
+    def _update(self, batches: list[tuple[Indices, int]], updates: int) -> dict[str, float]:
         """One step of the optimiser."""
         progress, config = self.progress, self.config
         progress.update += 1
         torch.manual_seed((config.seed << 32) + progress.update)
         self.model.train()
-        micro = [self.task.batch(indices, epoch).to(self.device) for indices in batches]
+        micro = [self.task.batch(indices, number).to(self.device) for indices, number in batches]
         weight: dict[str, float] = {}
         for batch in micro:
             for name, value in self.task.weights(batch).items():
