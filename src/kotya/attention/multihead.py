@@ -18,12 +18,23 @@ class MultiHeadAttention(nn.Module):
     and keeps them, and queries anew at every step.
     """
 
-    def __init__(self, size: int, heads: int, *, dropout: float, bias: bool, rotary: bool) -> None:
+    def __init__(
+        self,
+        size: int,
+        heads: int,
+        *,
+        dropout: float,
+        bias: bool,
+        rotary: bool,
+        memory_size: int | None = None,
+    ) -> None:
+        """`memory_size` is the width of what keys and values are projected from, where it is another than `size`."""
         super().__init__()
+        read = size if memory_size is None else memory_size
         self.heads, self.dropout, self.rotary = heads, dropout, rotary
         self.query = nn.Linear(size, size, bias=bias)
-        self.key = nn.Linear(size, size, bias=bias)
-        self.value = nn.Linear(size, size, bias=bias)
+        self.key = nn.Linear(read, size, bias=bias)
+        self.value = nn.Linear(read, size, bias=bias)
         self.output = nn.Linear(size, size, bias=bias)
 
     def queries(
@@ -33,12 +44,15 @@ class MultiHeadAttention(nn.Module):
         return rotate(query, positions) if self.rotary and positions is not None else query
 
     def keys_values(
-        self, x: Float[Tensor, "rows length size"], positions: Int[Tensor, "#rows length"] | None = None
+        self,
+        x: Float[Tensor, "rows length size"],
+        positions: Int[Tensor, "#rows length"] | None = None,
+        *,
+        values: Float[Tensor, "rows length size"] | None = None,
     ) -> tuple[Heads, Heads]:
-        key, value = (
-            self.key(x).unflatten(-1, (self.heads, -1)),
-            self.value(x).unflatten(-1, (self.heads, -1)),
-        )
+        """Both projected from `x`, or the values from `values`."""
+        key = self.key(x).unflatten(-1, (self.heads, -1))
+        value = self.value(x if values is None else values).unflatten(-1, (self.heads, -1))
         return (rotate(key, positions) if self.rotary and positions is not None else key), value
 
     def attend(

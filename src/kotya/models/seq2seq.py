@@ -5,22 +5,72 @@ log p(y|x) = Σ_t log p(y_t | y_<t, x). Any encoder goes with any decoder that s
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from kotya.models.cross_entropy import linear_cross_entropy
 
+CellKind = Literal["tanh", "gru", "lstm"]
+
+
+@dataclass(frozen=True)
+class Final:
+    """Where a recurrent encoder ended, layer by layer; what a decoder without attention has of the source.
+
+    A bidirectional one has both directions side by side: the forward one after the last real token, the backward one
+    after the first.
+    """
+
+    hidden: Float[Tensor, "rows layers size"]
+    cells: Float[Tensor, "rows layers size"] | None = None
+    """LSTM's."""
+    backward: Float[Tensor, "rows one_way"] | None = None
+    """The backward RNN's state at the first token, in the top layer: Bahdanau's decoder starts from it."""
+
 
 @dataclass(frozen=True)
 class Memory:
-    """What an encoder hands on: keys to match and values to read; a Transformer has its last layer's output in both."""
+    """What an encoder hands on: keys to match and values to read. ConvS2S's values are not its keys; others' are."""
 
     keys: Float[Tensor, "rows source size"]
     values: Float[Tensor, "rows source size"]
     lengths: Int[Tensor, "rows"]
+    final: Final | None = None
+    """None where nothing recurs: the summary is then the mean of the values over real positions."""
+
+    def line(self, row: int) -> "Memory":
+        """One line's memory, without its padding."""
+        rows, length = slice(row, row + 1), int(self.lengths[row])
+        final = self.final
+        if final is not None:
+            parts = (final.hidden, final.cells, final.backward)
+            final = Final(*(None if part is None else part[rows] for part in parts))  # type: ignore[arg-type]
+        return Memory(self.keys[rows, :length], self.values[rows, :length], self.lengths[rows], final)
+
+
+@dataclass(frozen=True)
+class FinalShape:
+    """What a recurrent encoder's `Final` will be like."""
+
+    cell: CellKind
+    layers: int
+    size: int
+    """Of both directions together."""
+    backward: int | None
+    """Width of the backward RNN, where there is one."""
+
+
+@dataclass(frozen=True)
+class MemoryShape:
+    """What a decoder must know of the memories it will read, before it is built."""
+
+    size: int
+    """Width of keys and of values."""
+    final: FinalShape | None = None
 
 
 @runtime_checkable
@@ -40,6 +90,8 @@ class DecoderState(Protocol):
 
 class Encoder(nn.Module, ABC):
     """Reads a source into a memory."""
+
+    shape: MemoryShape
 
     @abstractmethod
     def forward(self, source: Int[Tensor, "rows source"], lengths: Int[Tensor, "rows"]) -> Memory:
@@ -81,6 +133,13 @@ class Decoder(nn.Module, ABC):
             return logits
         weight, bias = self.output_weights()
         return F.linear(hidden, weight, bias)
+
+
+def embedding_weight(vocabulary: int, size: int) -> nn.Parameter:
+    """A fresh matrix of embeddings, or of the output, whose rows have length 1 or so."""
+    weight = nn.Parameter(torch.empty(vocabulary, size))
+    nn.init.normal_(weight, std=size**-0.5)
+    return weight
 
 
 class Seq2Seq(nn.Module):

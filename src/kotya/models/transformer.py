@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from kotya.attention.caches import SelfCache, SourceCache, SourceIndex, column_mask
@@ -21,7 +21,7 @@ from kotya.attention.multihead import MultiHeadAttention
 from kotya.attention.positions import Layout, LearnedPositions, SinusoidalPositions
 from kotya.config import Config
 from kotya.dropout import Dropout
-from kotya.models.seq2seq import Decoder, Encoder, Memory, Seq2Seq
+from kotya.models.seq2seq import Decoder, Encoder, Memory, MemoryShape, Seq2Seq, embedding_weight
 
 Activation = Literal["relu", "gelu", "swish", "swiglu"]
 Normalization = Literal["layer", "rms"]
@@ -76,14 +76,67 @@ class TransformerConfig(Config):
 
     def build(self, source_size: int, target_size: int) -> Seq2Seq:
         """A model with fresh weights (Glorot and Bengio 2010) for vocabularies of these sizes."""
-        source = Embedding(self, source_size)
-        target = source if self.share == "all" else Embedding(self, target_size)
-        output = target.weight if self.share != "none" else nn.Parameter(torch.empty(target_size, self.size))
-        if self.share == "none":
-            nn.init.normal_(output, std=self.size**-0.5)
+        source = Embedding(self, embedding_weight(source_size, self.size))
+        target = source if self.share == "all" else Embedding(self, embedding_weight(target_size, self.size))
+        output = target.weight if self.share != "none" else embedding_weight(target_size, self.size)
         encoder = TransformerEncoder(source, self)
         decoder = TransformerDecoder(target, output, self)
         return Seq2Seq(encoder, decoder)
+
+
+class TransformerPartConfig(Config):
+    """A Transformer encoder or decoder beside another kind of part; what is not here is as in the paper."""
+
+    kind: Literal["transformer"]
+    size: int = 256
+    """Width of the residual stream, embeddings included."""
+    heads: int = 4
+    feed_forward: int = 1024
+    layers: int = Field(3, ge=1)
+    norm: Literal["post", "pre"] = "post"
+
+    @model_validator(mode="after")
+    def _valid_together(self) -> "TransformerPartConfig":
+        self.whole(0.0)
+        return self
+
+    @property
+    def embedding_size(self) -> int:
+        return self.size
+
+    def whole(self, dropout: float) -> TransformerConfig:
+        """The same as the config of a whole Transformer."""
+        return TransformerConfig(
+            size=self.size,
+            heads=self.heads,
+            feed_forward=self.feed_forward,
+            encoder_layers=self.layers,
+            decoder_layers=self.layers,
+            norm=self.norm,
+            dropout=dropout,
+        )
+
+
+class TransformerEncoderConfig(TransformerPartConfig):
+    """A Transformer encoder."""
+
+    def build(self, embedding: nn.Parameter, dropout: float) -> "TransformerEncoder":
+        config = self.whole(dropout)
+        return TransformerEncoder(Embedding(config, embedding), config)
+
+
+class TransformerDecoderConfig(TransformerPartConfig):
+    """A Transformer decoder."""
+
+    @property
+    def output_size(self) -> int:
+        return self.size
+
+    def build(
+        self, embedding: nn.Parameter, output: nn.Parameter, memory: MemoryShape, dropout: float
+    ) -> "TransformerDecoder":
+        config = self.whole(dropout)
+        return TransformerDecoder(Embedding(config, embedding), output, config, memory_size=memory.size)
 
 
 PRESETS: dict[str, TransformerConfig] = {
@@ -120,10 +173,9 @@ def linear(inputs: int, outputs: int, bias: bool) -> nn.Linear:
 class Embedding(nn.Module):
     """Token embedding · √size + position, with dropout on the sum."""
 
-    def __init__(self, config: TransformerConfig, vocabulary: int) -> None:
+    def __init__(self, config: TransformerConfig, weight: nn.Parameter) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(vocabulary, config.size))
-        nn.init.normal_(self.weight, std=config.size**-0.5)
+        self.weight = weight
         self.scale = math.sqrt(config.size) if config.scale_embedding else 1.0
         self.dropout = Dropout(config.dropout)
         self.positions: SinusoidalPositions | LearnedPositions | None = None
@@ -193,9 +245,16 @@ class Residual(nn.Module):
         return normed
 
 
-def _attention(config: TransformerConfig, *, rotary: bool) -> MultiHeadAttention:
+def _attention(
+    config: TransformerConfig, *, rotary: bool, memory_size: int | None = None
+) -> MultiHeadAttention:
     attention = MultiHeadAttention(
-        config.size, config.heads, dropout=config.attention_dropout, bias=config.bias, rotary=rotary
+        config.size,
+        config.heads,
+        dropout=config.attention_dropout,
+        bias=config.bias,
+        rotary=rotary,
+        memory_size=memory_size,
     )
     # as if query, key and value were one stacked matrix; with full gain the loss fell more slowly on every trial
     for layer in (attention.query, attention.key, attention.value):
@@ -231,6 +290,7 @@ class TransformerEncoder(Encoder):
 
     def __init__(self, embedding: Embedding, config: TransformerConfig) -> None:
         super().__init__()
+        self.shape = MemoryShape(config.size)
         self.embedding = embedding
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
         self.norm = normalization(config) if config.norm == "pre" else nn.Identity()
@@ -249,11 +309,11 @@ class TransformerEncoder(Encoder):
 class DecoderLayer(nn.Module):
     """Masked self-attention, cross-attention over the memory, and feed-forward."""
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: TransformerConfig, memory_size: int | None) -> None:
         super().__init__()
         self.attention = _attention(config, rotary=config.positions == "rotary")
         self.attention_residual = Residual(config)
-        self.cross = _attention(config, rotary=False)
+        self.cross = _attention(config, rotary=False, memory_size=memory_size)
         self.cross_residual = Residual(config)
         self.feed_forward = FeedForward(config)
         self.feed_forward_residual = Residual(config)
@@ -269,7 +329,7 @@ class DecoderLayer(nn.Module):
         residual = self.attention_residual
         x = residual.after(x, self.attention(residual.before(x), None, causal=True, positions=positions))
         residual = self.cross_residual
-        key, value = self.cross.keys_values(memory.keys)
+        key, value = self.cross.keys_values(memory.keys, values=memory.values)
         x = residual.after(x, self.cross.attend(self.cross.queries(residual.before(x)), key, value, mask))
         residual = self.feed_forward_residual
         return residual.after(x, self.feed_forward(residual.before(x)))
@@ -358,11 +418,18 @@ class TransformerState:
 class TransformerDecoder(Decoder):
     """Embeddings, a stack of decoder layers, and the matrix that scores every piece of the vocabulary."""
 
-    def __init__(self, embedding: Embedding, output: nn.Parameter, config: TransformerConfig) -> None:
+    def __init__(
+        self,
+        embedding: Embedding,
+        output: nn.Parameter,
+        config: TransformerConfig,
+        *,
+        memory_size: int | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
         self.embedding = embedding
-        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        self.layers = nn.ModuleList(DecoderLayer(config, memory_size) for _ in range(config.decoder_layers))
         self.norm = normalization(config) if config.norm == "pre" else nn.Identity()
         self.output_weight = output
         self.output_bias = nn.Parameter(torch.zeros(len(output))) if config.output_bias else None
@@ -389,7 +456,10 @@ class TransformerDecoder(Decoder):
         return TransformerState(
             positions=torch.zeros_like(memory.lengths),
             past=[SelfCache.empty(rows, heads, size, memory.keys) for _ in layers],
-            source=[SourceCache.of(*layer.cross.keys_values(memory.keys)) for layer in layers],
+            source=[
+                SourceCache.of(*layer.cross.keys_values(memory.keys, values=memory.values))
+                for layer in layers
+            ],
             lengths=memory.lengths,
             index=SourceIndex(torch.arange(rows, device=memory.lengths.device), rows),
         )

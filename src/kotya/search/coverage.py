@@ -32,21 +32,11 @@ class Coverage:
         inputs = torch.tensor([[self.roles.begin, *tokens]], device=self.ensemble.device)
         attention = torch.stack(
             [
-                cross_attention(model, inputs, _line(memory, row))
+                cross_attention(model, inputs, memory.line(row))
                 for model, memory in zip(self.ensemble.models, memories, strict=True)
             ]
         ).mean(0)
         return self.beta * float(attention.sum(0).clamp(max=1.0).log().sum())
-
-
-def _line(memory: Memory, row: int) -> Memory:
-    """One line's memory, without its padding."""
-    length = int(memory.lengths[row])
-    return Memory(
-        keys=memory.keys[row : row + 1, :length],
-        values=memory.values[row : row + 1, :length],
-        lengths=memory.lengths[row : row + 1],
-    )
 
 
 def cross_attention(

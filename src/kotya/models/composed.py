@@ -1,0 +1,59 @@
+"""Any encoder with any decoder: the cells of the lecture's table, RNN, CNN and Transformer on either side.
+
+model:
+  kind: seq2seq
+  encoder: {kind: rnn, cell: gru, bidirectional: true}
+  decoder: {kind: transformer, layers: 3}
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from kotya.config import Config
+from kotya.models.rnn_decoder import RNNDecoderConfig
+from kotya.models.rnn_encoder import RNNEncoderConfig
+from kotya.models.seq2seq import Seq2Seq, embedding_weight
+from kotya.models.transformer import TransformerDecoderConfig, TransformerEncoderConfig
+
+# A part's config builds it:
+#   encoder: build(embedding, dropout) -> Encoder, whose `shape` says what its memories are like
+#   decoder: build(embedding, output, memory_shape, dropout) -> Decoder
+# and says how wide its embeddings (`embedding_size`) and, a decoder, its hidden vectors (`output_size`) are.
+EncoderConfig = Annotated[RNNEncoderConfig | TransformerEncoderConfig, Field(discriminator="kind")]
+DecoderConfig = Annotated[RNNDecoderConfig | TransformerDecoderConfig, Field(discriminator="kind")]
+
+
+class ComposedConfig(Config):
+    """An encoder and a decoder, each of its own kind."""
+
+    kind: Literal["seq2seq"]
+    encoder: EncoderConfig
+    decoder: DecoderConfig
+    share: Literal["all", "output", "none"] = "none"
+    """One matrix for source, target and output (`all`, joint vocabularies only), for target and output, or none."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """On embeddings, between layers and on what the output is computed from, in both parts."""
+
+    @model_validator(mode="after")
+    def _shared_matrices_fit(self) -> "ComposedConfig":
+        source, target = self.encoder.embedding_size, self.decoder.embedding_size
+        if self.share == "all" and source != target:
+            raise ValueError(
+                f"share: all needs embeddings of one size; the encoder's is {source}, the decoder's {target}"
+            )
+        if self.share != "none" and target != self.decoder.output_size:
+            raise ValueError(
+                f"share: {self.share} needs target embeddings ({target}) as wide as what the output is computed "
+                f"from ({self.decoder.output_size})"
+            )
+        return self
+
+    def build(self, source_size: int, target_size: int) -> Seq2Seq:
+        """A model with fresh weights for vocabularies of these sizes."""
+        source = embedding_weight(source_size, self.encoder.embedding_size)
+        target = source if self.share == "all" else embedding_weight(target_size, self.decoder.embedding_size)
+        output = target if self.share != "none" else embedding_weight(target_size, self.decoder.output_size)
+        encoder = self.encoder.build(source, self.dropout)
+        decoder = self.decoder.build(target, output, encoder.shape, self.dropout)
+        return Seq2Seq(encoder, decoder)
