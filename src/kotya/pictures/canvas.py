@@ -72,8 +72,15 @@ def shade(axis: Any, weights: NDArray[np.floating[Any]], rules: bool = True) -> 
     return image
 
 
+def legible(text: str) -> str:
+    """Text as matplotlib is to draw it: control characters written out as escapes, a dollar sign no formula."""
+    drawn = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return drawn.replace("$", r"\$")
+
+
 def label(axis: Any, rows: Sequence[str], columns: Sequence[str], size: float) -> None:
     """Words at every row, on the left, and at every column, on top."""
+    rows, columns = ([legible(word) for word in words] for words in (rows, columns))
     axis.set_yticks(range(len(rows)), rows, fontsize=size)
     axis.xaxis.tick_top()
     slanted = max(map(len, columns), default=0) > 2

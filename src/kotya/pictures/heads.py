@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kotya.pictures.canvas import FAINT, INK, label, new_figure, save, shade
+from kotya.pictures.canvas import FAINT, INK, label, legible, new_figure, save, shade
 
 CELL = 0.2
 GAP = 0.22
@@ -42,7 +42,9 @@ def draw_heads(kinds: Sequence[HeadMaps], path: Path, title: str = "") -> None:
     height = 0.6 + sum(section_height(kind) for kind in kinds)
     figure = new_figure(max(width, 4.0), height)
     width = max(width, 4.0)
-    figure.text(0.2 / width, 1 - 0.3 / height, title, fontsize=12, fontweight="bold", color=INK, va="center")
+    figure.text(
+        0.2 / width, 1 - 0.3 / height, legible(title), fontsize=12, fontweight="bold", color=INK, va="center"
+    )
     y = 0.6
     for kind in kinds:
         draw_kind(figure, kind, left, y, width, height)

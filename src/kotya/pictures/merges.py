@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kotya.errors import KotyaError
+from kotya.pictures.canvas import legible
 from kotya.text.bpe import MergeStep, Pair
 
 INK, FAINT, RULE, CHARACTER = "#22303c", "#8794a1", "#e3e8ec", "#eef1f4"
@@ -39,7 +40,7 @@ class Canvas:
         self, x: float, y: float, content: str, size: float = 10, colour: str = INK, **options: Any
     ) -> None:
         """Text, centred on y."""
-        self.axis.text(x, y, content, fontsize=size, color=colour, va="center", **options)
+        self.axis.text(x, y, legible(content), fontsize=size, color=colour, va="center", **options)
 
     def chips(self, x: float, y: float, symbols: Sequence[str], new: str | None) -> None:
         """A word: a chip a symbol, as wide as its letters; the ones just made are outlined."""
