@@ -19,10 +19,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kotya import recipe as recipes
+from kotya.attention.custom import own_code
 from kotya.config import Config
 from kotya.errors import Fault, KotyaError
+from kotya.models.composed import ModelConfig
 from kotya.models.seq2seq import Seq2Seq
-from kotya.models.transformer import TransformerConfig
 from kotya.recipe import Recipe
 from kotya.search.config import SearchConfig
 from kotya.text.vocabulary import Vocabulary
@@ -38,7 +39,7 @@ class FolderConfig(Config):
     format: Literal[1] = 1
     kotya: str = __version__
     task: Literal["translation"]
-    model: TransformerConfig
+    model: ModelConfig
     search: SearchConfig = SearchConfig()
     """How it is meant to be searched."""
     banned: list[int]
@@ -128,12 +129,17 @@ def _umask() -> int:
     return mask
 
 
-def load(path: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> LoadedModel:
-    """The model of a folder, ready for use. Raises KotyaError where it is no whole model folder."""
+def load(
+    path: Path, device: str = "cpu", dtype: torch.dtype = torch.float32, *, allow_code: bool = False
+) -> LoadedModel:
+    """The model of a folder, ready for use. Raises KotyaError where it is no whole model folder.
+
+    A folder runs no code of its own: only with `allow_code` may its config name a person's own score.
+    """
     config = read_config(path)
     vocabularies = read_vocabularies(path)
     source, target = (len(vocabulary) for vocabulary in vocabularies)
-    with torch.device("meta"):
+    with torch.device("meta"), own_code(allow_code):
         model = config.model.build(source, target)
     if not (path / WEIGHTS).exists():
         raise KotyaError(f"{path}: there are no weights yet (model.safetensors); train or --resume it first")

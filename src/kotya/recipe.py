@@ -8,14 +8,14 @@ import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError
 
 from kotya.config import Config
 from kotya.errors import KotyaError
-from kotya.models.transformer import PRESETS, TransformerConfig
+from kotya.models.composed import PRESETS, ModelConfig
 from kotya.search.config import SearchConfig
 from kotya.tasks.translation import TranslationData
 from kotya.text.vocabulary import VocabularyConfig
@@ -65,16 +65,33 @@ class TrainingConfig(Config):
 
 
 def _preset(value: Any) -> Any:
-    """`transformer-small`, or `{preset: transformer-small, dropout: 0.3}`: its settings under the ones given."""
+    """`transformer-small`, or `{preset: bahdanau, decoder: {size: 256}}`: its settings under the ones given.
+
+    Without a preset and without a kind it is a Transformer.
+    """
     name, given = (value, {}) if isinstance(value, str) else (None, value)
     if isinstance(given, dict) and "preset" in given:
         given = dict(given)
         name = given.pop("preset")
     if name is None:
-        return given
+        return {"kind": "transformer", **given} if isinstance(given, dict) else given
     if name not in PRESETS:
         raise ValueError(f"there is no preset {name!r}; there are {', '.join(PRESETS)}")
-    return PRESETS[name].model_dump() | given
+    return _over(PRESETS[name].model_dump(), given)
+
+
+def _over(settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Settings with those given put over them, part by part; a part of another kind takes nothing over."""
+    merged = settings | given
+    for key, part in given.items():
+        before = settings.get(key)
+        if (
+            isinstance(part, dict)
+            and isinstance(before, dict)
+            and part.get("kind", before.get("kind")) == before.get("kind")
+        ):
+            merged[key] = _over(before, part)
+    return merged
 
 
 class Recipe(Config):
@@ -83,7 +100,7 @@ class Recipe(Config):
     task: Literal["translation"]
     data: TranslationData
     vocabulary: VocabularyConfig = VocabularyConfig()
-    model: Annotated[TransformerConfig, BeforeValidator(_preset)]
+    model: Annotated[ModelConfig, BeforeValidator(_preset)]
     training: TrainingConfig
     search: SearchConfig = SearchConfig()
 
@@ -126,9 +143,7 @@ def parse(content: dict[str, Any], name: str, root: yaml.Node | None = None) -> 
     except ValidationError as error:
         # a mistyped key may also leave its right form missing: the typo is what the person wants to hear of
         first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-        place = tuple(
-            part for part in first["loc"] if part != "function-before[_preset(), TransformerConfig]"
-        )
+        place = _place(first["loc"], content)
         line = _line(root, place)
         where = f"{name}:{line}" if line else name
         raise KotyaError(f"{where}: {_explain(first, place)}") from None
@@ -137,29 +152,63 @@ def parse(content: dict[str, Any], name: str, root: yaml.Node | None = None) -> 
 def _explain(error: Any, place: tuple[Any, ...]) -> str:
     dotted = ".".join(str(part) for part in place)
     if error["type"] == "extra_forbidden":
-        known = _keys(place[:-1])
-        near = difflib.get_close_matches(str(place[-1]), known, n=1)
-        hint = f"the nearest is {near[0]!r}" if near else f"there are {', '.join(known)}"
+        keys = _keys(place[:-1])
+        near = difflib.get_close_matches(str(place[-1]), keys, n=1)
+        hint = f"the nearest is {near[0]!r}" if near else f"there are {', '.join(keys)}"
         return f"there is no key {dotted!r}; {hint}"
+    if error["type"] == "union_tag_invalid":
+        tag, known = error["ctx"]["tag"], error["ctx"]["expected_tags"].replace("'", "")
+        return f"{dotted}: there is no kind {tag!r}; there are {known}"
+    if error["type"] == "union_tag_not_found":
+        return f"the key '{dotted}.kind' is missing"
     if error["type"] == "missing":
         return f"the key {dotted!r} is missing"
     message = error["msg"].removeprefix("Value error, ")
     return f"{dotted}: {message[0].lower()}{message[1:]}"
 
 
-def _keys(place: tuple[Any, ...]) -> list[str]:
-    """The keys that a section may have."""
-    section: Any = Recipe
+def _place(location: tuple[Any, ...], content: Any) -> tuple[Any, ...]:
+    """Where an error is, without the steps that pydantic adds for itself: validators, and the kinds of a union."""
+    place: list[Any] = []
+    for part in location:
+        if isinstance(part, str) and ("(" in part or _is_kind(place, part)):
+            continue
+        place.append(part)
+    return tuple(place)
+
+
+def _is_kind(place: Sequence[Any], part: str) -> bool:
+    """Whether this step names which of several kinds a section was."""
+    return part in {kind for one in _sections(place) for kind in _kind(one)}
+
+
+def _kind(section: type[Config]) -> tuple[Any, ...]:
+    field = section.model_fields.get("kind")
+    return get_args(field.annotation) if field else ()
+
+
+def _sections(place: Sequence[Any]) -> list[type[Config]]:
+    """The classes that the section at a place may be."""
+    sections: list[type[Config]] = [Recipe]
     for part in place:
         if isinstance(part, int):
             continue
-        annotation = section.model_fields[part].annotation
-        inner = [
-            a for a in getattr(annotation, "__args__", ()) if isinstance(a, type) and issubclass(a, Config)
-        ]
-        section = inner[0] if inner else annotation
-    keys = list(section.model_fields)
-    return [*keys, "preset"] if section is TransformerConfig else keys
+        fields = [one.model_fields[part].annotation for one in sections if part in one.model_fields]
+        sections = [one for field in fields for one in _classes(field)]
+    return sections
+
+
+def _classes(annotation: Any) -> list[type[Config]]:
+    """The config classes that stand in a type, however deep in unions and lists."""
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        return [annotation]
+    return [one for argument in get_args(annotation) for one in _classes(argument)]
+
+
+def _keys(place: Sequence[Any]) -> list[str]:
+    """The keys that a section may have."""
+    keys = dict.fromkeys(key for section in _sections(place) for key in section.model_fields)
+    return [*keys, "preset"] if tuple(place) == ("model",) else list(keys)
 
 
 def _line(node: yaml.Node | None, place: tuple[Any, ...]) -> int | None:

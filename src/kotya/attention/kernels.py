@@ -31,6 +31,11 @@ Keys = Float[Tensor, "rows keys heads head_size"]
 Mask = Float[Tensor, "#rows 1 #queries keys"]
 
 
+def exact_type(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """In float32 at least: there sums and exponentials are taken."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def padding_mask(
     lengths: Int[Tensor, "rows"], length: int, dtype: torch.dtype
 ) -> Float[Tensor, "rows 1 1 length"] | None:
@@ -107,16 +112,23 @@ def single(
 
 
 def exact(
-    query: Queries, key: Keys, value: Keys, *, mask: Mask | None = None, causal: bool = False
+    query: Queries,
+    key: Keys,
+    value: Keys,
+    *,
+    mask: Mask | None = None,
+    causal: bool = False,
+    dropout: float = 0.0,
 ) -> tuple[Queries, Float[Tensor, "rows heads queries keys"]]:
-    """The formula as it stands, and the weights: softmax over the keys in float32."""
+    """The formula as it stands, and the weights before dropout: softmax over the keys in float32."""
     scores = torch.einsum("rqhs,rkhs->rhqk", query, key).float() / math.sqrt(query.shape[-1])
     if mask is not None:
         scores = scores + mask
     if causal:
         scores = scores + causal_mask(query.shape[1], key.shape[1], scores.dtype, scores.device)
     weights = scores.softmax(-1)
-    return torch.einsum("rhqk,rkhs->rqhs", weights.to(value.dtype), value), weights
+    kept = F.dropout(weights, dropout) if dropout else weights
+    return torch.einsum("rhqk,rkhs->rqhs", kept.to(value.dtype), value), weights
 
 
 class _Short(torch.autograd.Function):

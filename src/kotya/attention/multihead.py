@@ -58,11 +58,11 @@ class MultiHeadAttention(nn.Module):
     def attend(
         self, query: Queries, key: Keys, value: Keys, mask: Mask | None, *, causal: bool = False
     ) -> Float[Tensor, "rows queries size"]:
+        dropout = self.dropout if self.training else 0.0
         if recording(self):
-            context, weights = exact(query, key, value, mask=mask, causal=causal)
+            context, weights = exact(query, key, value, mask=mask, causal=causal, dropout=dropout)
             record(self, weights)
         else:
-            dropout = self.dropout if self.training else 0.0
             context = attend(query, key, value, mask=mask, causal=causal, dropout=dropout)
         output: Tensor = self.output(context.flatten(2))
         return output

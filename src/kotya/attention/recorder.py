@@ -5,6 +5,7 @@
     maps["decoder.layers.2.cross"][0]     # [rows, heads, queries, keys], one entry per call of that layer
 
 While a recorder is open, in this thread or task only, attention takes the slower exact path that has the weights.
+To record some layers alone, give them as an `nn.ModuleList`: the others keep their fast path.
 """
 
 from collections.abc import Iterator
@@ -15,15 +16,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 Maps = dict[str, list[Float[Tensor, "rows heads queries keys"]]]
-_open: ContextVar[tuple[dict[nn.Module, str], Maps] | None] = ContextVar("attention_recorder", default=None)
+_open: ContextVar[tuple[dict[nn.Module, str], Maps, bool] | None] = ContextVar(
+    "attention_recorder", default=None
+)
 
 
 @contextmanager
-def record_attention(model: nn.Module) -> Iterator[Maps]:
-    """Record the attention weights of every attention layer of the model, by the layer's name in it."""
+def record_attention(model: nn.Module, *, differentiable: bool = False) -> Iterator[Maps]:
+    """Record the attention weights of every attention layer of the model, by the layer's name in it.
+
+    `differentiable`: the weights stay part of the graph, for a loss that is made of them.
+    """
     maps: Maps = {}
     names = {module: name for name, module in model.named_modules()}
-    token = _open.set((names, maps))
+    token = _open.set((names, maps, differentiable))
     try:
         yield maps
     finally:
@@ -40,5 +46,5 @@ def record(layer: nn.Module, weights: Float[Tensor, "rows heads queries keys"]) 
     """Hand over one call's weights."""
     recorder = _open.get()
     assert recorder is not None
-    names, maps = recorder
-    maps.setdefault(names[layer], []).append(weights.detach())
+    names, maps, differentiable = recorder
+    maps.setdefault(names[layer], []).append(weights if differentiable else weights.detach())

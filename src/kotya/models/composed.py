@@ -6,22 +6,28 @@ model:
   decoder: {kind: transformer, layers: 3}
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from kotya.config import Config
+from kotya.models.bahdanau import BahdanauDecoderConfig
+from kotya.models.luong import LuongDecoderConfig
 from kotya.models.rnn_decoder import RNNDecoderConfig
 from kotya.models.rnn_encoder import RNNEncoderConfig
 from kotya.models.seq2seq import Seq2Seq, embedding_weight
-from kotya.models.transformer import TransformerDecoderConfig, TransformerEncoderConfig
+from kotya.models.transformer import PRESETS as TRANSFORMERS
+from kotya.models.transformer import TransformerConfig, TransformerDecoderConfig, TransformerEncoderConfig
 
 # A part's config builds it:
 #   encoder: build(embedding, dropout) -> Encoder, whose `shape` says what its memories are like
 #   decoder: build(embedding, output, memory_shape, dropout) -> Decoder
 # and says how wide its embeddings (`embedding_size`) and, a decoder, its hidden vectors (`output_size`) are.
 EncoderConfig = Annotated[RNNEncoderConfig | TransformerEncoderConfig, Field(discriminator="kind")]
-DecoderConfig = Annotated[RNNDecoderConfig | TransformerDecoderConfig, Field(discriminator="kind")]
+DecoderConfig = Annotated[
+    RNNDecoderConfig | LuongDecoderConfig | BahdanauDecoderConfig | TransformerDecoderConfig,
+    Field(discriminator="kind"),
+]
 
 
 class ComposedConfig(Config):
@@ -57,3 +63,37 @@ class ComposedConfig(Config):
         encoder = self.encoder.build(source, self.dropout)
         decoder = self.decoder.build(target, output, encoder.shape, self.dropout)
         return Seq2Seq(encoder, decoder)
+
+
+ModelConfig = Annotated[TransformerConfig | ComposedConfig, Field(discriminator="kind")]
+
+
+def _recurrent(encoder: dict[str, Any], decoder: dict[str, Any], **rest: Any) -> ComposedConfig:
+    return ComposedConfig.model_validate(
+        {"kind": "seq2seq", "encoder": {"kind": "rnn", **encoder}, "decoder": decoder, **rest}
+    )
+
+
+def _luong(score: str) -> ComposedConfig:
+    """Two layers of LSTM on either side, one direction, attention over all of the source."""
+    sizes = {"cell": "lstm", "size": 512, "layers": 2}
+    return _recurrent(sizes, {"kind": "luong", **sizes, "score": score}, dropout=0.2)
+
+
+PRESETS: dict[str, TransformerConfig | ComposedConfig] = {
+    **TRANSFORMERS,
+    "rnn": _recurrent(
+        {"cell": "lstm", "size": 512, "layers": 2, "reverse_source": True},
+        {"kind": "rnn", "cell": "lstm", "size": 512, "layers": 2},
+        dropout=0.2,
+    ),
+    "bahdanau": _recurrent(
+        {"cell": "gru", "size": 256, "bidirectional": True},
+        {"kind": "bahdanau", "cell": "gru", "size": 512, "score": "mlp"},
+        share="output",
+        dropout=0.2,
+    ),
+    "luong-dot": _luong("dot"),
+    "luong-bilinear": _luong("bilinear"),
+    "luong-mlp": _luong("mlp"),
+}
