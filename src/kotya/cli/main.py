@@ -28,12 +28,12 @@ COMMANDS = {
     "score": "The log-probability of given translations, a line each.",
     "evaluate": "The metrics of a model on a test set.",
     "vocabulary": "Byte-pair encoding: learn it, apply it, watch it merge.",
-    "show": "Pictures: position embeddings, attention heads.",
+    "show": "Pictures: position embeddings, attention heads, beam trees, what length does.",
     "average": "Average checkpoints into one model.",
     "import": "Make a model folder from another library's model.",
     "benchmark": "How fast a model is on this machine.",
 }
-COMPUTING = {"demo", "train", "translate", "score", "evaluate", "benchmark"}
+COMPUTING = {"demo", "train", "translate", "score", "evaluate", "show", "benchmark"}
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 

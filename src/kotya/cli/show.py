@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Pictures: position embeddings, attention heads.\n\nExample:\n\n    kotya show positions"
+    help="Pictures: position embeddings, attention heads, beam trees, what length does."
+    "\n\nExample:\n\n    kotya show positions"
 )
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="The picture: a .png, .svg or .pdf.")]
@@ -75,4 +76,64 @@ def heads(
         ),
     ]
     draw_heads(kinds, output, f"{sentence} → {found}")
+    print(output)
+
+
+@app.command()
+def beams(
+    trace: Annotated[Path, typer.Argument(metavar="TRACE", help="What `kotya translate --trace` wrote.")],
+    line: Annotated[int, typer.Option(min=1, help="Whose tree: the number of the line.")] = 1,
+    output: Output = Path("beams.png"),
+) -> None:
+    """Draw the beam tree of a line.
+
+    Steps go across, the extensions looked at in each step down, the likeliest on top, with Σ log p below them. Bold
+    is the translation that won; grey is what died out, and at which step it did.
+
+    Example:
+
+        echo "Я видел котю на мате" | kotya translate kotya-demo/model --beam 4 --trace beams.json
+        kotya show beams beams.json --output beams.svg
+    """
+    from kotya.pictures.beams import BeamTree, draw_beams
+    from kotya.pictures.canvas import check_path
+
+    check_path(output)
+    draw_beams(BeamTree.read(trace, line), output)
+    print(output)
+
+
+@app.command()
+def lengths(
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="Model folders.")],
+    source: Annotated[
+        Path | None, typer.Option(help="A test set; by default that of the models' recipes.")
+    ] = None,
+    target: Annotated[Path | None, typer.Option(help="Its reference translation, line by line.")] = None,
+    output: Output = Path("lengths.png"),
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Threads that translate; one a core by default.")
+    ] = None,
+) -> None:
+    """Draw what the length of a sentence does to models.
+
+    BLEU against the words of the source, in groups of lines of like length, each with its 95 % bootstrap interval;
+    and the time that the encoder takes to read one sentence, against its pieces.
+
+    Example:
+
+        kotya show lengths runs/multi30k/rnn runs/multi30k/bahdanau runs/multi30k/transformer --output lengths.svg
+    """
+    from kotya.cli.options import prepare_workers
+    from kotya.errors import KotyaError
+    from kotya.inference.lengths import compare
+    from kotya.pictures.canvas import check_path
+    from kotya.text.corpus import TextSource
+
+    check_path(output)
+    if (source is None) != (target is None):
+        raise KotyaError("--source goes with --target")
+    files = (TextSource.of(source), TextSource.of(target)) if source and target else None
+    threads = prepare_workers(None, "cpu")
+    compare(models, files, workers=workers or threads, threads=threads).draw(output)
     print(output)

@@ -30,6 +30,11 @@ class HeadMaps:
         return 0.45 + 0.075 * max(map(len, self.queries)), 0.12 + 0.06 * max(map(len, self.keys))
 
     @property
+    def overhang(self) -> float:
+        """Inches by which the slanted words on top reach beyond the last map."""
+        return max(0.065 * len(key) - CELL * (after + 0.5) for after, key in enumerate(reversed(self.keys)))
+
+    @property
     def map_size(self) -> tuple[float, float]:
         """Inches of one map, across and down."""
         return CELL * len(self.keys), CELL * len(self.queries)
@@ -38,7 +43,10 @@ class HeadMaps:
 def draw_heads(kinds: Sequence[HeadMaps], path: Path, title: str = "") -> None:
     """Draw all the kinds, one below another."""
     left = max(kind.size[0] for kind in kinds) + 0.35
-    width = left + max(len(kind.layers[0]) * (kind.map_size[0] + GAP) for kind in kinds) + 0.35
+    width = left + max(
+        len(kind.layers[0]) * (kind.map_size[0] + GAP) - GAP + max(0.35, kind.overhang) + GAP
+        for kind in kinds
+    )
     height = 0.6 + sum(section_height(kind) for kind in kinds)
     figure = new_figure(max(width, 4.0), height)
     width = max(width, 4.0)
