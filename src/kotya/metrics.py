@@ -1,6 +1,12 @@
-"""How good translations are: BLEU (Papineni et al. 2002) and chrF (Popović 2015), by sacreBLEU, with signatures."""
+"""How good translations are: BLEU (Papineni et al. 2002) and chrF (Popović 2015), by sacreBLEU, with signatures.
+
+How good word alignments are (Och and Ney 2003):
+
+    precision = |A∩P| / |A|,  recall = |A∩S| / |S|,  AER = 1 - (|A∩S| + |A∩P|) / (|A| + |S|)
+"""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,3 +70,38 @@ def bleu_interval(
     drawn = [bleu(generator.integers(len(lines), size=len(lines))) for _ in range(resamples)]
     low, high = np.percentile(drawn, [2.5, 97.5]).tolist()
     return Interval(bleu(np.arange(len(lines))), low, high)
+
+
+Links = AbstractSet[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class AlignmentScores:
+    """Of all links of a corpus together, each from 0 to 100; AER is an error, the lower the better."""
+
+    aer: float
+    precision: float
+    recall: float
+
+
+def alignment_scores(
+    found: Sequence[Links], sure: Sequence[Links], possible: Sequence[Links]
+) -> AlignmentScores:
+    """Alignments against a gold set, sentence by sentence; a sure link counts as possible too.
+
+    Raises KotyaError on unequal counts, and where the gold set has no link at all.
+    """
+    if not len(found) == len(sure) == len(possible):
+        raise KotyaError(
+            f"{len(found):,} alignments but {len(sure):,} lines of sure and {len(possible):,} of possible links"
+        )
+    all_found, all_sure = (sum(map(len, links)) for links in (found, sure))
+    if all_sure == 0:
+        raise KotyaError("the gold alignments have no sure link: there is nothing to find")
+    hits = sum(len(a & s) for a, s in zip(found, sure, strict=True))
+    allowed = sum(len(a & (p | s)) for a, s, p in zip(found, sure, possible, strict=True))
+    return AlignmentScores(
+        aer=100 * (1 - (hits + allowed) / (all_found + all_sure)),
+        precision=100 * allowed / all_found if all_found else 0.0,
+        recall=100 * hits / all_sure,
+    )

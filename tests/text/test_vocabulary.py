@@ -75,6 +75,29 @@ def test_words_are_what_stands_between_spaces(learned: Vocabulary, imported: Voc
         assert words == sorted(words)
 
 
+@settings(max_examples=200, deadline=None)
+@given(texts=st.lists(TEXTS, max_size=3))
+def test_words_by_place_in_the_text_are_the_words_of_the_pieces(
+    learned: Vocabulary, imported: Vocabulary, texts: list[str]
+) -> None:
+    for vocabulary in (learned, imported):
+        expected = [(ids, vocabulary.words(ids)) for ids in vocabulary.encode_batch(texts)]
+        assert vocabulary.encode_words(texts) == expected
+
+
+def test_an_unknown_piece_stands_in_its_word(unigram: Vocabulary) -> None:
+    [(ids, words)] = unigram.encode_words(["ab  qab z"])
+    assert unigram.unknown in ids
+    assert words[0] == 0
+    assert words[-1] == 2
+    assert sorted(set(words)) == [0, 1, 2]
+
+
+def test_a_space_alone_opens_the_word_after_it(unigram: Vocabulary) -> None:
+    space, whole, a = unigram.ids(["▁", "▁ab", "a"])
+    assert unigram.words([space, a, space, a, space, whole]) == [0, 0, 1, 1, 2, 2]
+
+
 def test_words_of_special_pieces(learned: Vocabulary) -> None:
     ids = learned.encode("Männer, 25")
     assert learned.words([learned.begin, *ids, learned.end]) == [-1, *learned.words(ids), -1]

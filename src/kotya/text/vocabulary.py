@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -133,6 +133,18 @@ class Vocabulary:
         encoded = self._engine.encode_batch_fast(list(texts), add_special_tokens=False)
         return [self._known(one.ids) for one in encoded]
 
+    def encode_words(self, texts: Sequence[str]) -> list[tuple[list[int], list[int]]]:
+        """The ids of many texts, and for every id the word of its text (between spaces) it stands in, from 0.
+
+        Unlike `words` it knows the text: a piece that is unknown stands in a word, and one that normalisation split
+        remains one word.
+        """
+        encoded = self._engine.encode_batch(list(texts), add_special_tokens=False)
+        return [
+            (self._known(one.ids), words_at(text, one.offsets, one.word_ids))
+            for text, one in zip(texts, encoded, strict=True)
+        ]
+
     def _known(self, ids: Iterable[int]) -> list[int]:
         """Pieces past the last id are unknown."""
         if not self._folded or self.unknown is None:
@@ -170,9 +182,10 @@ class Vocabulary:
                 continue
             piece = self._pieces[i]
             if not suffix and piece.startswith(bpe.SPACE) and written:
-                word += 1
+                word, written = word + 1, b""  # a space alone opens the word that comes after it
             numbers.append(word)
-            written += bytes([int(piece[3:5], 16)]) if piece in BYTE_PIECES else piece.encode()
+            text = piece if suffix else piece.removeprefix(bpe.SPACE)
+            written += bytes([int(piece[3:5], 16)]) if piece in BYTE_PIECES else text.encode()
             if suffix and written.endswith(suffix):
                 word, written = word + 1, b""
         return numbers
@@ -267,6 +280,27 @@ class Vocabulary:
 
 
 BYTE_PIECES = frozenset(bpe.BYTES)
+
+
+def words_at(text: str, spans: Iterable[tuple[int, int]], groups: Iterable[int | None]) -> list[int]:
+    """The word of the text, from 0, of every piece. `groups` are pieces that the tokenizer never joins with others;
+    their first one says where they stand (the places of later bytes are not to be relied on)."""
+    begun = [0, *accumulate(starts_word(text, place) for place in range(len(text)))]
+    word_of: dict[int | None, int] = {}
+    numbers = []
+    for (start, stop), group in zip(spans, groups, strict=True):
+        if group not in word_of:
+            while stop > start and text[stop - 1].isspace():
+                stop -= 1
+            # a span that is all space opens the next word
+            word_of[group] = begun[stop] - 1 if stop > start else min(begun[start], max(begun[-1] - 1, 0))
+        numbers.append(word_of[group])
+    return numbers
+
+
+def starts_word(text: str, place: int) -> bool:
+    """Whether a word of the text begins there."""
+    return not text[place].isspace() and (place == 0 or text[place - 1].isspace())
 
 
 def from_text(text: str) -> Vocabulary:

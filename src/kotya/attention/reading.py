@@ -1,0 +1,98 @@
+"""Which attention weights of a decoder are read as an alignment: a layer, a head, and the step of a target word.
+
+A word y_t is chosen at the step that has read y_<t, and read at the next one. Read at the `output`, its alignment is
+what the decoder looked at while it chose the word (Bahdanau et al. 2015). Read at the `input`, it is what it looked at
+once it knew the word (Kobayashi et al. 2020; Chen et al. 2020), which in Transformers is often the better alignment.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from kotya.attention.recorder import Maps, record_attention
+from kotya.config import Config
+from kotya.errors import KotyaError
+
+
+class Reading(Config):
+    """How to read an alignment off attention over the source."""
+
+    layer: int | Literal["mean"] = -1
+    """Of those that look at the source, from 1 at the bottom; -1 is the last one, `mean` the mean of all."""
+    head: int | Literal["mean"] = "mean"
+    """From 1."""
+    step: Literal["output", "input"] = "output"
+    """Whether a target word's weights are those of the step that chose it, or of the one that read it."""
+
+    def __str__(self) -> str:
+        """In words, for a table or a picture."""
+        head = "mean of heads" if self.head == "mean" else f"head {self.head}"
+        layer = "mean of layers" if self.layer == "mean" else f"layer {self.layer}"
+        return f"{layer}, {head}, at the {self.step}"
+
+
+class GuidedAlignmentConfig(Reading):
+    """The attention that is taught to be a given alignment (Chen et al. 2016; in one head: Garg et al. 2019)."""
+
+    head: int | Literal["mean"] = 1
+    weight: float = Field(0.05, gt=0)
+    """λ: what a target piece's alignment counts beside its cross-entropy."""
+
+    @property
+    def reading(self) -> Reading:
+        """The same attention, to be read."""
+        return Reading(layer=self.layer, head=self.head, step=self.step)
+
+
+def is_cross(name: str) -> bool:
+    """Whether the attention layer of that name looks at the source; the others are self-attention."""
+    return name.rpartition(".")[2] == "cross"
+
+
+def cross_layers(decoder: nn.Module) -> list[nn.Module]:
+    """The layers of a decoder that look at the source, bottom first."""
+    return [module for name, module in decoder.named_modules() if is_cross(name)]
+
+
+def chosen_layers(decoder: nn.Module, layer: int | Literal["mean"]) -> list[nn.Module]:
+    """The layers that are read. Raises KotyaError where there is none such."""
+    layers = cross_layers(decoder)
+    if not layers:
+        raise KotyaError("this model reads the source as one vector, without attention: it has no alignment")
+    if layer == "mean":
+        return layers
+    if layer == 0 or abs(layer) > len(layers):
+        raise KotyaError(
+            f"there is no layer {layer}: the decoder has {len(layers)} that look at the source, from 1; -1 is the last"
+        )
+    return [layers[layer - 1 if layer > 0 else layer]]
+
+
+@contextmanager
+def watch(decoder: nn.Module, reading: Reading, *, differentiable: bool = False) -> Iterator[Maps]:
+    """Record what the reading needs and nothing else."""
+    layers = nn.ModuleList(chosen_layers(decoder, reading.layer))
+    with record_attention(layers, differentiable=differentiable) as maps:
+        yield maps
+
+
+def read(maps: Maps, reading: Reading) -> Float[Tensor, "rows queries keys"]:
+    """The chosen head of the chosen layer, or a mean, of one pass over whole targets."""
+    weights = [one_head(calls[-1], reading.head) for calls in maps.values()]
+    return weights[0] if len(weights) == 1 else torch.stack(weights).mean(0)
+
+
+def one_head(
+    weights: Float[Tensor, "rows heads queries keys"], head: int | Literal["mean"]
+) -> Float[Tensor, "rows queries keys"]:
+    """A head by its number, or the mean of all."""
+    if head == "mean":
+        return weights.mean(1)
+    if not 1 <= head <= weights.shape[1]:
+        raise KotyaError(f"there is no head {head}: the layer has {weights.shape[1]}")
+    return weights[:, head - 1]
