@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all check format clean
+.PHONY: demo test test-all ladder ladder-rus-eng check format clean
 
 demo: .venv/ready
 	$(BIN)/kotya demo
@@ -12,6 +12,13 @@ test: check
 
 test-all: check
 	$(BIN)/pytest
+
+# Every rung on the same data, trained if it is not yet, in one table: docs/results/. Hours on a CPU; stop it when you like.
+ladder: .venv/ready
+	$(BIN)/python -m ladder multi30k
+
+ladder-rus-eng: .venv/ready
+	$(BIN)/python -m ladder rus-eng
 
 check: .venv/ready-dev
 	$(BIN)/ruff check .

@@ -27,7 +27,7 @@ FEWEST = 30
 """Lines of a bucket; BLEU of fewer says little."""
 LENGTHS = (4, 8, 16, 32, 64, 128, 256, 512)
 """Source pieces that an encoder is timed on."""
-REPEATS = 7
+REPEATS = 15
 SECONDS = 1.0
 """An encoder is timed on one length no longer than this, once past three times."""
 

@@ -73,7 +73,7 @@ def finish_quality(axis: Any, curves: Sequence[Curve]) -> None:
     axis.set_title("Quality", color=INK, loc="left", fontweight="bold", fontsize=12)
     axis.set_xlabel("words of the source", color=INK)
     axis.set_ylabel("BLEU", color=INK)
-    axis.set_ylim(0, 1.05 * max(max(curve.high or curve.y) for curve in curves))
+    axis.set_ylim(0, 1.05 * max(1.0, *(max(curve.high or curve.y) for curve in curves)))
 
 
 def finish_times(axis: Any, curves: Sequence[Curve]) -> None:
