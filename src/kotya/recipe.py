@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from kotya.attention.reading import GuidedAlignmentConfig
 from kotya.config import Config
 from kotya.errors import KotyaError
 from kotya.models.composed import PRESETS, ModelConfig
@@ -49,6 +50,8 @@ class TrainingConfig(Config):
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     r_drop: float = Field(0.0, ge=0)
     """α of R-Drop (Wu et al. 2021; 5 there); costs a second pass. 0 is none."""
+    guided_alignment: GuidedAlignmentConfig | None = None
+    """Teach a layer's attention the word alignments that `data.train` gives (Chen et al. 2016)."""
     precision: Literal["float32", "bf16"] = "bf16"
     """bf16 computes matrix products in bfloat16; weights and sums stay float32."""
     compile: bool = False
@@ -62,6 +65,14 @@ class TrainingConfig(Config):
     seed: int = 1
     tensorboard: bool = False
     """Also write TensorBoard's events (extra `tensorboard`)."""
+
+    @model_validator(mode="after")
+    def _attention_is_seen(self) -> "TrainingConfig":
+        if self.compile and self.guided_alignment is not None:
+            raise ValueError(
+                "a compiled model hands over no attention weights: guided_alignment needs compile: false"
+            )
+        return self
 
 
 def _preset(value: Any) -> Any:

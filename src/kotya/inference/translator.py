@@ -1,11 +1,14 @@
 """What `kotya.load` returns for a translation model: text in, text out, by search or by sampling."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, repeat
 from typing import Any, overload
 
+from kotya.attention.reading import Reading
 from kotya.errors import KotyaError
+from kotya.inference.alignment import LONGEST, Aligner, Side, WordAlignment
 from kotya.inference.scoring import score_pairs
 from kotya.models.seq2seq import Seq2Seq
 from kotya.search.batch import Batch
@@ -20,8 +23,6 @@ from kotya.search.schedule import search_lines
 from kotya.search.trace import LineTrace
 from kotya.text.vocabulary import Vocabulary
 
-LONGEST = 4096
-"""Pieces of a source line. Attention over more takes memory by the square; it is no sentence."""
 _ROWS = 320
 """Hypotheses in a batch: wide enough for efficient products, small enough for the cache of a core."""
 _GREEDY_ROWS = 128
@@ -68,9 +69,11 @@ class Translator:
         vocabularies: tuple[Vocabulary, Vocabulary],
         search: SearchConfig,
         banned: Sequence[int],
+        reading: Reading | None = None,
     ) -> None:
+        """`reading` is how its attention is read as an alignment, where it was taught one."""
         self.source, self.target = vocabularies
-        self.search = search
+        self.search, self.reading = search, reading or Reading()
         self.roles = Roles(self.target.begin, self.target.end, tuple(banned))
         self.ensemble = Ensemble(models, self.source.end)
 
@@ -146,6 +149,43 @@ class Translator:
                 candidates,
                 traces[0].tree(number, self.source.pieces(line.source), self.target.pieces, hypotheses),
             )
+
+    def aligner(self, **reading: Any) -> Aligner:
+        """Reads word alignments of given pairs; options are those of `Reading`, over the model's own."""
+        chosen = Reading.model_validate({**self.reading.model_dump(), **reading})
+        return Aligner(self.ensemble, (self.source, self.target), chosen)
+
+    def align(self, pairs: Iterable[tuple[str, str]], **reading: Any) -> list[WordAlignment]:
+        """Word alignments of sources with given targets (see `aligner`)."""
+        return list(self.aligner(**reading).align(pairs))
+
+    def aligned(
+        self,
+        lines: Iterable[str],
+        choice: Choice,
+        aligner: Aligner,
+        *,
+        ahead: int = _CHUNK,
+        **running: Any,
+    ) -> Iterator[list[tuple[Candidate, WordAlignment]]]:
+        """As `candidates`, and of each what it looked at: `ahead` lines are translated, then read again together."""
+        waiting: deque[str] = deque()
+
+        def noted() -> Iterator[str]:
+            for line in lines:
+                waiting.append(line)
+                yield line
+
+        found = self.candidates(noted(), choice, **running)
+        while window := list(islice(found, ahead)):
+            sources = Side.of_texts(self.source, [waiting.popleft() for _ in window])
+            pairs = [
+                (source, Side.of_output(self.target, self.target.ids(one.pieces)))
+                for source, candidates in zip(sources, window, strict=True)
+                for one in candidates
+            ]
+            read = iter(aligner.read(pairs))
+            yield from ([(one, next(read)) for one in candidates] for candidates in window)
 
     def score(
         self, pairs: Iterable[tuple[str, str]], *, pieces: bool = False, config: SearchConfig | None = None

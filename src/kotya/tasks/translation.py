@@ -2,9 +2,11 @@
 
 loss = Σ_t -log p(y_t | y_<t, x), smoothed. With R-Drop (Wu et al. 2021) every pair is read twice under different
 dropout, and the two distributions are drawn together: + α/2 · ½(KL(p₁‖p₂) + KL(p₂‖p₁)), half the paper's loss.
+Attention may be taught given word alignments beside (see guidance).
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +20,7 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from kotya.attention.recorder import Maps
 from kotya.config import Config
 from kotya.errors import KotyaError
 from kotya.metrics import translation_scores
@@ -27,6 +30,7 @@ from kotya.search.ensemble import Ensemble
 from kotya.search.greedy import Greedy
 from kotya.search.hypothesis import Roles, SearchLine
 from kotya.search.schedule import search_lines
+from kotya.tasks.guidance import Corpus, Guidance, Guide
 from kotya.tasks.task import Evaluation, Indices
 from kotya.text.batches import Batches, check_lengths
 from kotya.text.cache import ParallelTokens, TokenCache
@@ -66,12 +70,23 @@ class ParallelFiles(Config):
         return TextSource.of(root / self.source), TextSource.of(root / self.target)
 
 
+class TrainingFiles(ParallelFiles):
+    """Parallel text to learn from."""
+
+    alignments: str | None = None
+    """Word alignments of every pair, `i-j` (source-target, from 0), for `training.guided_alignment`."""
+
+    def corpus(self, root: Path) -> Corpus:
+        """The two sides and the alignments."""
+        return Corpus(*self.open(root), root / self.alignments if self.alignments is not None else None)
+
+
 class TranslationData(Config):
     """The corpora."""
 
     root: Path | None = None
     """Where the paths below begin; without it the variable KOTYA_DATA, else the folder `data`."""
-    train: list[ParallelFiles] = Field(min_length=1)
+    train: list[TrainingFiles] = Field(min_length=1)
     """One corpus or several."""
     dev: ParallelFiles | None = None
     """What checkpoints are chosen by; without it, some training pairs are held out."""
@@ -97,14 +112,18 @@ class TranslationBatch:
     """Where the real ones of the flattened target positions are."""
     outputs: Int[Tensor, "tokens"]
     """y + end, at the real positions."""
+    guide: Guide | None = None
+    """What the attention should be, where it is taught."""
 
     @property
     def tokens(self) -> int:
         return len(self.outputs)
 
     def to(self, device: torch.device) -> "TranslationBatch":
-        moved = {name: value.to(device, non_blocking=True) for name, value in vars(self).items()}
-        return replace(self, **moved)
+        guide = self.guide.to(device) if self.guide is not None else None
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        moved = {name: value.to(device, non_blocking=True) for name, value in tensors.items()}
+        return replace(self, **moved, guide=guide)
 
 
 @dataclass(frozen=True)
@@ -132,8 +151,10 @@ class Translation:
         r_drop: float,
         dropout: float,
         held_out: int = 0,
+        guidance: Guidance | None = None,
     ) -> None:
         self.source, self.target = vocabularies
+        self.guidance = guidance
         self.train, self.seed = train, seed
         self.smoothing, self.r_drop, self.dropout = smoothing, r_drop, dropout
         self.tokens, self.kept = tokens, len(train) - held_out
@@ -160,7 +181,17 @@ class Translation:
             pairs = [self._sampled[1][int(index)] for index in indices]
         else:
             pairs = [(self.train.source(int(index)), self.train.target(int(index))) for index in indices]
-        return collate(pairs, self.source.end, self.target)
+        batch = collate(pairs, self.source.end, self.target)
+        return (
+            batch
+            if self.guidance is None
+            else replace(batch, guide=self._guide(self.guidance, indices, pairs))
+        )
+
+    def _guide(self, guidance: Guidance, indices: Indices, pairs: Sequence[tuple[Ids, Ids]]) -> Guide:
+        sources = [self.source.words([int(i) for i in source]) for source, _ in pairs]
+        targets = [self.target.words([int(i) for i in target]) for _, target in pairs]
+        return guidance.guide([int(index) for index in indices], sources, targets)
 
     def _sample(self, number: int, drawn: Indices) -> dict[int, tuple[Ids, Ids]]:
         """BPE-dropout's segmentations of a round; they are kept until the next one."""
@@ -180,9 +211,24 @@ class Translation:
         return self.train.source(index), self.train.target(index)  # spelled out it would not fit into a batch
 
     def weights(self, batch: TranslationBatch) -> dict[str, float]:
-        return dict.fromkeys(("cross_entropy", "r_drop", "nll"), float(batch.tokens))
+        weights = dict.fromkeys(("cross_entropy", "r_drop", "nll"), float(batch.tokens))
+        if batch.guide is not None:
+            # a batch without links has a term of 0, and 0 over anything is 0
+            weights["guided_alignment"] = batch.guide.pieces or 1e-9
+        return weights
 
     def losses(self, model: Seq2Seq, batch: TranslationBatch) -> dict[str, Float[Tensor, ""]]:
+        with self._watching(model) as maps:
+            terms = self._translation_losses(model, batch)
+        if self.guidance is not None and batch.guide is not None:
+            times = 2 if self.r_drop else 1
+            terms["guided_alignment"] = self.guidance.loss(maps, batch.guide, times)
+        return terms
+
+    def _watching(self, model: Seq2Seq) -> AbstractContextManager[Maps]:
+        return nullcontext({}) if self.guidance is None else self.guidance.watch(model)
+
+    def _translation_losses(self, model: Seq2Seq, batch: TranslationBatch) -> dict[str, Float[Tensor, ""]]:
         if not self.r_drop:
             hidden = model(batch.source, batch.lengths, batch.inputs).flatten(0, 1)
             loss, nll = model.loss(at(hidden, batch.real), batch.outputs, smoothing=self.smoothing)

@@ -8,9 +8,11 @@ import torch
 
 from kotya import folder as folders
 from kotya import recipe as recipes
+from kotya.attention.reading import chosen_layers
 from kotya.errors import KotyaError
 from kotya.folder import FolderConfig
 from kotya.recipe import Recipe
+from kotya.tasks.guidance import Guidance
 from kotya.tasks.translation import Translation, prepare, roles_of
 from kotya.text.cleaning import describe
 from kotya.training.loop import Loop, Outcome
@@ -37,6 +39,10 @@ def train(
         recipe.data, recipe.vocabulary, cache_folder(), recipe.data_root(), vocabularies=known, progress=True
     )
     reporter.say(f"training data: {describe(tokens.report)}")
+    guided, guidance = training.guided_alignment, None
+    if guided is not None:
+        corpora = [files.corpus(recipe.data_root()) for files in recipe.data.train]
+        guidance = Guidance.read(guided, corpora, tokens)
     task = Translation(
         vocabularies,
         tokens,
@@ -47,10 +53,15 @@ def train(
         r_drop=training.r_drop,
         dropout=recipe.vocabulary.dropout,
         held_out=0 if dev else min(_HELD_OUT, len(tokens) // 10),
+        guidance=guidance,
     )
     torch.manual_seed(training.seed)
     source, target = vocabularies
     model = recipe.model.build(len(source), len(target))
+    if guided is not None:
+        chosen_layers(
+            model.decoder, guided.layer
+        )  # what is not there should be said before there is a folder
     count = sum(parameter.numel() for parameter in model.parameters())
     reporter.say(f"model: {count:,} parameters; vocabularies of {len(source):,} and {len(target):,} pieces")
     if known is None:

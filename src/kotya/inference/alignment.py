@@ -1,0 +1,211 @@
+"""Word alignments out of attention: one forced pass over a source and its given target, with the recorder open.
+
+From pieces to words: a source word gets the sum of its pieces' weights, a target word the mean of its pieces' rows, so
+that rows still sum to 1. Each target word is linked to the source word with the most weight; what lies on the end of
+the source links nothing. Nothing of this rides through search: a translation is found first, then read again.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice, tee
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kotya.attention.reading import Reading, read, watch
+from kotya.errors import KotyaError
+from kotya.search.ensemble import Ensemble
+from kotya.text.alignments import Links
+from kotya.text.symmetrization import Heuristic, symmetrize
+from kotya.text.vocabulary import Vocabulary
+
+END = "‹end›"
+LONGEST = 4096
+"""Pieces of either side. Attention over more takes memory by the square; it is no sentence."""
+_WINDOW = 512
+_CELLS = 1 << 16
+"""Lines × target positions × source positions at once: what one head holds."""
+
+Weights = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a pair: its words, its pieces, and the word each piece is of."""
+
+    words: list[str]
+    ids: Sequence[int]
+    word_of: Sequence[int]
+
+    @classmethod
+    def of_texts(cls, vocabulary: Vocabulary, texts: Sequence[str]) -> "list[Side]":
+        """Texts as the vocabulary cuts them."""
+        encoded = vocabulary.encode_words(texts)
+        return [cls(text.split(), ids, word_of) for text, (ids, word_of) in zip(texts, encoded, strict=True)]
+
+    @classmethod
+    def of_output(cls, vocabulary: Vocabulary, ids: Sequence[int]) -> "Side":
+        """What search has found, in the very pieces it has chosen."""
+        words = vocabulary.decode(ids).split()
+        return cls(words, ids, [min(word, max(len(words) - 1, 0)) for word in vocabulary.words(ids)])
+
+
+@dataclass(frozen=True)
+class WordAlignment:
+    """What the target words of a pair looked at."""
+
+    source: list[str]
+    """Words."""
+    target: list[str]
+    weights: Weights
+    """Target words × (source words, the end); rows sum to 1. Read at the output, one more row is the target's end."""
+    links: Links
+    """(source word, target word), from 0."""
+
+    @property
+    def rows(self) -> list[str]:
+        """What stands at every row of the weights."""
+        return [*self.target, END][: len(self.weights)]
+
+    @property
+    def columns(self) -> list[str]:
+        """What stands at every column."""
+        return [*self.source, END]
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain values, the weights to four digits."""
+        return {
+            "source": self.columns,
+            "target": self.rows,
+            "weights": [[round(float(weight), 4) for weight in row] for row in self.weights],
+            "links": sorted(map(list, self.links)),
+        }
+
+
+class Aligner:
+    """Reads pairs with a model, or with several whose attention is averaged."""
+
+    def __init__(
+        self, ensemble: Ensemble, vocabularies: tuple[Vocabulary, Vocabulary], reading: Reading
+    ) -> None:
+        self.ensemble, self.reading = ensemble, reading
+        self.source, self.target = vocabularies
+
+    def align(self, pairs: Iterable[tuple[str, str]]) -> Iterator[WordAlignment]:
+        """The alignment of every pair, in their order. Raises KotyaError for a side of more than 4,096 pieces."""
+        number = 0
+        for window in windows(pairs):
+            sources, targets = (
+                Side.of_texts(vocabulary, texts)
+                for vocabulary, texts in zip(
+                    (self.source, self.target), zip(*window, strict=True), strict=True
+                )
+            )
+            for source, target in zip(sources, targets, strict=True):
+                number += 1
+                longest = max(len(source.ids), len(target.ids))
+                if longest > LONGEST:
+                    raise KotyaError(
+                        f"pair {number} has a side of {longest:,} pieces; a side may have {LONGEST:,}: split it"
+                    )
+            yield from self.read(list(zip(sources, targets, strict=True)))
+
+    def read(self, pairs: Sequence[tuple[Side, Side]]) -> list[WordAlignment]:
+        """Pairs in pieces, those of near length together in a pass."""
+        order = sorted(range(len(pairs)), key=lambda i: (len(pairs[i][1].ids), len(pairs[i][0].ids)))
+        found: dict[int, WordAlignment] = {}
+        while order:
+            count = fitting([pairs[i] for i in reversed(order)])
+            chosen, order = order[-count:], order[:-count]
+            batch = [pairs[i] for i in chosen]
+            weights = self._weights(batch).cpu().double().numpy()
+            for row, (i, pair) in enumerate(zip(chosen, batch, strict=True)):
+                found[i] = self._words(*pair, weights[row])
+        return [found[i] for i in range(len(pairs))]
+
+    @torch.inference_mode()
+    def _weights(self, pairs: Sequence[tuple[Side, Side]]) -> Float[Tensor, "rows steps source"]:
+        """Of every step, the begin's and that of each target piece, on every source piece and the end."""
+        ensemble, begin, end = self.ensemble, self.target.begin, self.target.end
+        memories = ensemble.encode([source.ids for source, _ in pairs])
+        longest = max(len(target.ids) for _, target in pairs)
+        rows = [[begin, *target.ids, *[end] * (longest - len(target.ids))] for _, target in pairs]
+        inputs = torch.tensor(rows, device=ensemble.device)
+        read_by_each = []
+        for model, memory in zip(ensemble.models, memories, strict=True):
+            with watch(model.decoder, self.reading) as maps:
+                model.decoder(inputs, memory)
+            read_by_each.append(read(maps, self.reading).float())
+        return torch.stack(read_by_each).mean(0)
+
+    def _words(self, source: Side, target: Side, weights: Weights) -> WordAlignment:
+        """From steps and pieces to words."""
+        columns = [*source.word_of, len(source.words)]
+        rows = list(target.word_of)
+        if self.reading.step == "output":
+            weights, rows = weights[: len(rows) + 1, : len(columns)], [*rows, len(target.words)]
+        else:
+            weights = weights[1 : len(rows) + 1, : len(columns)]
+        height = len(target.words) + (self.reading.step == "output")
+        joined = join_pieces(weights, columns, rows, (height, len(source.words) + 1))
+        return WordAlignment(source.words, target.words, joined, best_links(joined[: len(target.words)]))
+
+
+def join_pieces(
+    weights: Weights, columns: Sequence[int], rows: Sequence[int], shape: tuple[int, int]
+) -> Weights:
+    """From pieces to words: columns of one word are summed, rows of one word are averaged.
+
+    `columns` and `rows` say which word each is of; a word without pieces, which normalisation may leave, has zeros.
+    """
+    height, width = shape
+    summed = np.zeros((len(rows), width))
+    np.add.at(summed.T, list(columns), weights.T)
+    joined = np.zeros(shape)
+    np.add.at(joined, list(rows), summed)
+    pieces = np.bincount(np.asarray(rows, dtype=np.int64), minlength=height)
+    return np.asarray(joined / np.maximum(pieces, 1)[:, None])
+
+
+def best_links(weights: Weights) -> Links:
+    """Each target word with the source word that has most of its weight; the last column, the end, links nothing."""
+    words = weights[:, :-1]
+    if not words.size:
+        return frozenset()
+    best = words.argmax(1)
+    return frozenset((int(source), target) for target, source in enumerate(best) if words[target, source] > 0)
+
+
+def symmetrized(
+    forward: Aligner, reverse: Aligner, pairs: Iterable[tuple[str, str]], heuristic: Heuristic
+) -> Iterator[WordAlignment]:
+    """Alignments whose links are made of two directions; `reverse` translates the targets into the sources.
+
+    The weights remain those of `forward`.
+    """
+    here, there = tee(pairs)
+    turned = reverse.align((target, source) for source, target in there)
+    for one, other in zip(forward.align(here), turned, strict=True):
+        backward = frozenset((source, target) for target, source in other.links)
+        yield replace(one, links=symmetrize(one.links, backward, heuristic))
+
+
+def windows(pairs: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    """Pairs, so many at a time as are sorted together."""
+    ahead = iter(pairs)
+    while window := list(islice(ahead, _WINDOW)):
+        yield window
+
+
+def fitting(pairs: Sequence[tuple[Side, Side]]) -> int:
+    """How many of the pairs, the first having the longest target, make one pass; one at least."""
+    steps, longest = len(pairs[0][1].ids) + 1, 0
+    for count, (source, _) in enumerate(pairs):
+        longest = max(longest, len(source.ids) + 1)
+        if count and (count + 1) * steps * longest > _CELLS:
+            return count
+    return len(pairs)
