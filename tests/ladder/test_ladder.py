@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
+from kotya import recipe as recipes
 from kotya.errors import KotyaError
 from kotya.metrics import Score
 from kotya.training.progress import Silent
@@ -15,6 +17,7 @@ from ladder.page import page
 from ladder.rungs import LADDERS, MULTI30K, Ladder, Mark
 from training_corpus import content, sentences, write
 
+ROOT = Path(__file__).parents[2]
 SMALL = Ladder(
     corpus="toy",
     title="A toy",
@@ -138,10 +141,17 @@ def test_times_leave_evaluations_out_of_the_speed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ladder", LADDERS.values(), ids=lambda ladder: ladder.corpus)
 def test_rungs_differ_in_model_and_training_only(ladder: Ladder) -> None:
-    root = Path(__file__).parents[2]
-    recipes = [
-        yaml.safe_load((root / ladder.recipe(rung)).read_text(encoding="utf-8")) for rung in ladder.rungs
+    contents = [
+        yaml.safe_load((ROOT / ladder.recipe(rung)).read_text(encoding="utf-8")) for rung in ladder.rungs
     ]
-    for recipe in recipes[1:]:
+    for recipe in contents[1:]:
         for section in ("task", "data", "vocabulary", "search"):
-            assert recipe[section] == recipes[0][section]
+            assert recipe[section] == contents[0][section]
+
+
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("recipes/*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
+def test_every_recipe_of_the_house_can_be_read_and_built(path: Path) -> None:
+    with torch.device("meta"):
+        recipes.read(path).model.build(8000, 8000)
