@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from kotya import recipe as recipes
 from kotya.errors import KotyaError
-from kotya.models.transformer import PRESETS
+from kotya.models.composed import PRESETS, ComposedConfig
+from kotya.models.transformer import TransformerDecoderConfig
 from kotya.recipe import Recipe, TrainingConfig
 
 TEXT = """task: translation
@@ -38,6 +39,47 @@ def test_a_preset_under_the_settings_given(tmp_path: Path) -> None:
     word = TEXT.replace("model:\n  preset: transformer-tiny\n  dropout: 0.3\n", "model: transformer-base\n")
     assert read(tmp_path, word).model == PRESETS["transformer-base"]
     assert read(tmp_path, word, "model.dropout=0.5").model.dropout == 0.5
+
+
+PAIR = """model:
+  preset: bahdanau
+  dropout: 0.3
+  decoder:
+    size: 100
+"""
+
+
+def test_a_preset_of_two_parts_under_the_settings_given(tmp_path: Path) -> None:
+    text = TEXT.replace("model:\n  preset: transformer-tiny\n  dropout: 0.3\n", PAIR)
+    preset = PRESETS["bahdanau"]
+    assert isinstance(preset, ComposedConfig)
+    decoder = preset.decoder.model_copy(update={"size": 100})
+    assert read(tmp_path, text).model == preset.model_copy(update={"dropout": 0.3, "decoder": decoder})
+    other = read(tmp_path, text, "model.decoder={kind: transformer, layers: 2}").model
+    assert isinstance(other, ComposedConfig)
+    assert other.encoder == preset.encoder
+    assert other.decoder == TransformerDecoderConfig(kind="transformer", layers=2)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ("size", "szie", 10, "'model.decoder.szie'; the nearest is 'size'"),
+        ("size: 100", "size: big", 10, "model.decoder.size: "),
+        ("size: 100", "kind: loung", 10, "there is no kind 'loung'; there are rnn, luong, bahdanau"),
+        ("size: 100", "score: dott", 10, "there is no score 'dott'; there are dot, scaled-dot, bilinear"),
+        ("dropout", "dropuot", 8, "'model.dropuot'; the nearest is 'dropout'"),
+        ("preset: bahdanau", "kind: seq2sq", 7, "there is no kind 'seq2sq'; there are transformer, seq2seq"),
+    ],
+)
+def test_a_mistake_in_a_part_is_named_with_its_line(
+    tmp_path: Path, old: str, new: str, line: int, message: str
+) -> None:
+    text = TEXT.replace("model:\n  preset: transformer-tiny\n  dropout: 0.3\n", PAIR.replace(old, new, 1))
+    with pytest.raises(KotyaError) as caught:
+        read(tmp_path, text)
+    assert message in str(caught.value)
+    assert f"recipe.yaml:{line}: " in str(caught.value)
 
 
 @pytest.mark.parametrize(

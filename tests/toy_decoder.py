@@ -84,7 +84,9 @@ def log_probabilities(models: list[Seq2Seq], source: list[int], outputs: list[li
     ids = torch.tensor([[*source, END]]).expand(len(outputs), -1)
     lengths = torch.full((len(outputs),), len(source) + 1)
     with torch.no_grad():
-        each = [model(ids, lengths, padded[:, :-1]).double().softmax(-1) for model in models]
+        each = [
+            model.decoder.output(model(ids, lengths, padded[:, :-1])).double().softmax(-1) for model in models
+        ]
     steps = torch.stack(each).mean(0).log().gather(2, padded[:, 1:, None])[..., 0]
     return [float(row[: len(tokens) + 1].sum()) for row, tokens in zip(steps, outputs, strict=True)]
 

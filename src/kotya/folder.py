@@ -19,7 +19,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kotya import recipe as recipes
-from kotya.attention.custom import own_code
 from kotya.config import Config
 from kotya.errors import Fault, KotyaError
 from kotya.models.composed import ModelConfig
@@ -129,17 +128,15 @@ def _umask() -> int:
     return mask
 
 
-def load(
-    path: Path, device: str = "cpu", dtype: torch.dtype = torch.float32, *, allow_code: bool = False
-) -> LoadedModel:
+def load(path: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> LoadedModel:
     """The model of a folder, ready for use. Raises KotyaError where it is no whole model folder.
 
-    A folder runs no code of its own: only with `allow_code` may its config name a person's own score.
+    A folder runs no code of its own: one whose config names a person's own score loads only inside `own_code(True)`.
     """
     config = read_config(path)
     vocabularies = read_vocabularies(path)
     source, target = (len(vocabulary) for vocabulary in vocabularies)
-    with torch.device("meta"), own_code(allow_code):
+    with torch.device("meta"):
         model = config.model.build(source, target)
     if not (path / WEIGHTS).exists():
         raise KotyaError(f"{path}: there are no weights yet (model.safetensors); train or --resume it first")

@@ -31,6 +31,11 @@ def own_code(allow: bool) -> Iterator[None]:
         _allowed.reset(token)
 
 
+def own_code_allowed() -> bool:
+    """Whether it is allowed here already."""
+    return _allowed.get()
+
+
 def _known(name: str) -> str:
     if name not in NAMES and "." not in name:
         raise ValueError(

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from kotya.cli.options import AllowCode
+
 
 def benchmark(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder.")],
@@ -18,6 +20,7 @@ def benchmark(
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Runs, of which the median counts.")] = 3,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
+    allow_code: AllowCode = False,
     json_output: Annotated[bool, typer.Option("--json", help="JSON on stdout instead of a table.")] = False,
 ) -> None:
     """How fast a model is on this machine.

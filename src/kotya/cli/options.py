@@ -16,6 +16,24 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")]
 Precision = Annotated[str, typer.Option(help="float32 or bf16.")]
 
 
+def _allow_code(context: typer.Context, value: bool) -> bool:
+    if value:
+        from kotya.attention.custom import own_code
+
+        context.with_resource(own_code(True))
+    return value
+
+
+AllowCode = Annotated[
+    bool,
+    typer.Option(
+        "--allow-code",
+        help="Load code of your own that the model names (a score by its dotted path).",
+        callback=_allow_code,
+    ),
+]
+
+
 def prepare_workers(workers: int | None, device: str) -> int:
     """How many workers there are. On a CPU the cores are shared between them, for the encoder and the search alike."""
     import os

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from kotya.cli.options import Device, Ensemble, Precision
+from kotya.cli.options import AllowCode, Device, Ensemble, Precision
 
 
 def score(
@@ -22,6 +22,7 @@ def score(
     ] = None,
     length_penalty: Annotated[float | None, typer.Option(min=0, help="α of the normalisation.")] = None,
     device: Device = "cpu",
+    allow_code: AllowCode = False,
     precision: Precision = "float32",
 ) -> None:
     """Print log p(translation | source), the end counted, and that normalised by length, a line each.

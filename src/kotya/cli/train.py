@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from kotya.cli.options import AllowCode
+
 
 def train(
     recipe: Annotated[
@@ -26,6 +28,7 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
+    allow_code: AllowCode = False,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON schema of recipes and leave.")
     ] = False,

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kotya.cli.options import Device, Ensemble, Precision
+from kotya.cli.alignments import AtStep, Format, Head, Layer
+from kotya.cli.options import AllowCode, Device, Ensemble, Precision
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,19 +57,31 @@ def translate(
     ] = None,
     scores: Annotated[bool, typer.Option("--scores", help="Before each: Σ log p, and the score.")] = False,
     pieces: Annotated[bool, typer.Option("--pieces", help="Print pieces instead of text.")] = False,
+    alignments: Annotated[
+        bool, typer.Option("--alignments", help="Behind each: its word alignment, of beam search too.")
+    ] = False,
+    as_format: Annotated[
+        Format, typer.Option("--format", help="Of alignments: links i-j, or words, weights and links.")
+    ] = Format.PHARAOH,
+    layer: Layer = None,
+    head: Head = None,
+    step: AtStep = None,
     trace: Annotated[
         Path | None, typer.Option(help="Write the beam trees to this file, a JSON object a line.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Batches at once; all cores without it.")] = None,
     device: Device = "cpu",
+    allow_code: AllowCode = False,
     precision: Precision = "float32",
 ) -> None:
     """Translate lines, in their order, each as soon as it and all before it are done.
 
-    With --scores or --nbest, tab-separated columns: line number (with --nbest), Σ log p, score, translation.
+    With --scores, --nbest or --alignments, tab-separated columns: line number (with --nbest), Σ log p, score,
+    translation, alignment. Alignments are read as `kotya align` does, in one more pass over what was found.
 
     Example: kotya translate runs/ru-en --beam 5 < in.ru > out.en
     """
+    from kotya.cli.alignments import reading_options, written
     from kotya.cli.options import chosen, prepare_workers
     from kotya.errors import KotyaError
     from kotya.inference.loading import load
@@ -78,6 +91,11 @@ def translate(
         raise KotyaError("--mbr chooses among samples: add --sample 32, for example")
     if trace is not None and (sample is not None or prefix is not None):
         raise KotyaError("--trace shows beam search; it goes with neither --sample nor --prefix")
+    reading = reading_options(layer, head, step)
+    if (reading or as_format is not Format.PHARAOH) and not alignments:
+        raise KotyaError("--layer, --head, --step and --format say how alignments are read: add --alignments")
+    if alignments and trace is not None:
+        raise KotyaError("--trace and --alignments do not go together: use one after the other")
     count = prepare_workers(workers, device)
     translator = load([model, *(ensemble or [])], device=device, precision=precision)
     choice = chosen(
@@ -99,10 +117,24 @@ def translate(
         scores=scores,
     )
     lines = read_input(file)
+    prefixes = read_lines(prefix) if prefix is not None else None
+    if alignments:
+        pairs = translator.aligned(
+            lines,
+            choice,
+            translator.aligner(**reading),
+            prefixes=prefixes,
+            workers=count,
+            ahead=64 if file else 1,
+        )
+        for number, aligned in enumerate(pairs, start=1):
+            for candidate, alignment in aligned:
+                shown = row(candidate, number if nbest else None, scores=scores, pieces=pieces)
+                print(shown, written(alignment, as_format), sep="\t", flush=True)
+        return
     if trace is not None:
         found = traced(translator, lines, choice, trace)
     else:
-        prefixes = read_lines(prefix) if prefix is not None else None
         found = translator.candidates(lines, choice, prefixes=prefixes, workers=count)
     for number, candidates in enumerate(found, start=1):
         for candidate in candidates:

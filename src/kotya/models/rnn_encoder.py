@@ -98,10 +98,10 @@ class RNNEncoder(Encoder):
             cells=torch.stack(cells, dim=1) if cells else None,
             backward=ends[1][0] if self.config.bidirectional else None,
         )
-        x = x.transpose(0, 1)
+        x = x.transpose(0, 1).contiguous()  # attention reads it at every step
         return Memory(keys=x, values=x, lengths=lengths, final=final)
 
-    def _read(self, layer: nn.Module, x: Steps) -> tuple[Steps, Steps | None]:
+    def _read(self, layer: nn.Module, x: Float[Tensor, "length rows inputs"]) -> tuple[Steps, Steps | None]:
         assert isinstance(layer, RecurrentLayer)
         zeros = x.new_zeros(x.shape[1], self.config.size)
         read: tuple[Tensor, Tensor | None] = layer(
