@@ -93,6 +93,16 @@ def test_an_unknown_piece_stands_in_its_word(unigram: Vocabulary) -> None:
     assert sorted(set(words)) == [0, 1, 2]
 
 
+def test_words_where_the_tokenizer_cuts_nothing(unigram: Vocabulary) -> None:
+    """As Marian's: the pieces themselves begin with the space."""
+    tokenizer = Tokenizer.from_str(unigram.tokenizer.to_str())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace("▁", "always", split=False)
+    whole = Vocabulary(tokenizer, pad=14, unknown=1, begin=14, end=0)
+    [(ids, words)] = whole.encode_words(["ab a  ab"])
+    assert words == whole.words(ids)
+    assert sorted(set(words)) == [0, 1, 2]
+
+
 def test_a_space_alone_opens_the_word_after_it(unigram: Vocabulary) -> None:
     space, whole, a = unigram.ids(["▁", "▁ab", "a"])
     assert unigram.words([space, a, space, a, space, whole]) == [0, 0, 1, 1, 2, 2]

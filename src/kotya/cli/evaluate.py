@@ -2,11 +2,15 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kotya.cli.options import Device, Ensemble, Precision
+from kotya.cli.alignments import AtStep, Head, Layer, Symmetrize
+from kotya.cli.options import AllowCode, Device, Ensemble, Precision
+
+if TYPE_CHECKING:
+    from kotya.inference.evaluation import AlignmentReport
 
 
 class Part(StrEnum):
@@ -28,6 +32,17 @@ def evaluate(
         int | None, typer.Option(min=1, help="Hypotheses kept open; the model's own by default.")
     ] = None,
     length_penalty: Annotated[float | None, typer.Option(min=0, help="Exponent of the length.")] = None,
+    alignments: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="GOLD",
+            help="Score word alignments instead, with these: GOLD.sure and GOLD.possible, links i-j.",
+        ),
+    ] = None,
+    layer: Layer = None,
+    head: Head = None,
+    step: AtStep = None,
+    symmetrize: Symmetrize = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the translations there.")
     ] = None,
@@ -36,24 +51,31 @@ def evaluate(
         int | None, typer.Option(min=1, help="Threads on a CPU; one a core by default.")
     ] = None,
     device: Device = "cpu",
+    allow_code: AllowCode = False,
     precision: Precision = "float32",
 ) -> None:
     """BLEU and chrF of a model on a test set, with sacreBLEU's signatures.
 
+    With --alignments, the alignment error rate, precision and recall of its attention on the given translations, read
+    in every layer and at both steps unless --layer or --step says which.
+
     Example: kotya evaluate runs/de-en --beam 5
 
     Example: kotya evaluate runs/ru-en test.ru test.en --json
+
+    Example: kotya evaluate runs/en-cs dev.en dev.cs --alignments dev
     """
     import json
 
     from rich.console import Console
     from rich.table import Table
 
+    from kotya.cli.alignments import reading_options
     from kotya.cli.options import chosen, prepare_workers
     from kotya.errors import KotyaError
     from kotya.folder import write_text
     from kotya.inference.evaluation import evaluate as measure
-    from kotya.inference.evaluation import recipe_set
+    from kotya.inference.evaluation import evaluate_alignments, recipe_set
     from kotya.inference.loading import load
     from kotya.text.corpus import TextSource
 
@@ -64,7 +86,17 @@ def evaluate(
     else:
         files = recipe_set(model, part.value)
     count = prepare_workers(workers, device)
+    reading = reading_options(layer, head, step)
+    if alignments is None and (reading or symmetrize is not None):
+        raise KotyaError(
+            "--layer, --head, --step and --symmetrize say how alignments are read: add --alignments GOLD"
+        )
     translator = load([model, *(ensemble or [])], device=device, precision=precision)
+    if alignments is not None:
+        reverse = load(symmetrize, device=device, precision=precision) if symmetrize is not None else None
+        scored = evaluate_alignments(translator, reverse, *files, alignments, reading)
+        print_alignments(scored, as_json=as_json)
+        return
     choice = chosen(translator, beam=beam, length_penalty=length_penalty)
     report = measure(translator, *files, choice, workers=count)
     if output is not None:
@@ -82,3 +114,23 @@ def evaluate(
     console.print(
         f"{report.lines:,} lines of {report.sources} in {report.seconds:.1f} s, {rate:,.0f} a second"
     )
+
+
+def print_alignments(report: "AlignmentReport", *, as_json: bool) -> None:
+    """A row a reading."""
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    if as_json:
+        rows = [{**reading.model_dump(), **vars(scores)} for reading, scores in report.rows]
+        print(json.dumps({"lines": report.lines, "alignments": rows}))
+        return
+    table = Table("layer", "head", "step", "AER", "precision", "recall", box=None)
+    for reading, scores in report.rows:
+        numbers = (f"{value:.1f}" for value in (scores.aer, scores.precision, scores.recall))
+        table.add_row(str(reading.layer), str(reading.head), reading.step, *numbers)
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(table)
+    console.print(f"{report.lines:,} lines of {report.sources} against {report.gold}")

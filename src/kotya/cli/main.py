@@ -26,6 +26,7 @@ COMMANDS = {
     "train": "Train a model as a recipe says, or on two text files.",
     "translate": "Translate lines.",
     "score": "The log-probability of given translations, a line each.",
+    "align": "Word alignments of given translations.",
     "evaluate": "The metrics of a model on a test set.",
     "vocabulary": "Byte-pair encoding: learn it, apply it, watch it merge.",
     "show": "Pictures: position embeddings, attention heads, beam trees, what length does.",
@@ -33,7 +34,7 @@ COMMANDS = {
     "import": "Make a model folder from another library's model.",
     "benchmark": "How fast a model is on this machine.",
 }
-COMPUTING = {"demo", "train", "translate", "score", "evaluate", "show", "benchmark"}
+COMPUTING = {"demo", "train", "translate", "score", "align", "evaluate", "show", "benchmark"}
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 

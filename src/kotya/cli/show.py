@@ -75,6 +75,9 @@ def heads(
             "Decoder on encoder (cross)", maps.outputs, maps.source, [one.numpy() for one in maps.cross]
         ),
     ]
+    kinds = [kind for kind in kinds if kind.layers]
+    if not kinds:
+        raise KotyaError(f"{model}: this model has no attention to draw")
     draw_heads(kinds, output, f"{sentence} → {found}")
     print(output)
 

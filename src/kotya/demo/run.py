@@ -11,10 +11,10 @@ from kotya import folder as folders
 from kotya import recipe as recipes
 from kotya.demo.grammar import SHOWN, Corpus, Pair, make_corpus
 from kotya.errors import Fault, KotyaError
-from kotya.inference.attention import END, attend
 from kotya.inference.loading import load
+from kotya.inference.translator import Translator
 from kotya.metrics import Score, translation_scores
-from kotya.pictures.alignment import draw_alignment, join_pieces
+from kotya.pictures.alignment import draw_alignment
 from kotya.training.progress import Reporter
 from kotya.training.run import train
 
@@ -72,7 +72,7 @@ def run(folder: Path, reporter: Reporter, say: Callable[[str], None]) -> Outcome
     translator = load(model)
     outputs = translator.translate([pair.russian for pair in corpus.test])
     bleu = translation_scores(outputs, [pair.english for pair in corpus.test])[0]
-    draw(model, SHOWN[0].russian, outputs[0], picture)
+    draw(translator, SHOWN[0].russian, outputs[0], picture)
     if bleu.value < GOOD:
         raise Fault(
             f"the held-out BLEU is {bleu.value:.1f}, under {GOOD:.0f}: something is wrong with this build"
@@ -98,8 +98,7 @@ def write(corpus: Corpus, data: Path) -> None:
             folders.write_text(data / f"{name}.{language}", "".join(f"{pair[side]}\n" for pair in pairs))
 
 
-def draw(model: Path, source: str, target: str, picture: Path) -> None:
+def draw(translator: Translator, source: str, target: str, picture: Path) -> None:
     """The alignment picture of a translation: the last layer's cross-attention, the mean of its heads."""
-    maps = attend(folders.load(model), source, target)
-    words = join_pieces(maps.cross[-1].numpy().mean(0), maps.source_words, maps.output_words)
-    draw_alignment(words, [*source.split(), END], [*target.split(), END], picture)
+    [found] = translator.align([(source, target)])
+    draw_alignment(found.weights, found.columns, found.rows, picture)

@@ -1,25 +1,25 @@
-"""What a model attends to on a pair of sentences: one forced pass over the pair, with the recorder open.
+"""All that a model attends to on a pair of sentences, piece by piece: one forced pass with the recorder open.
 
-Nothing of this rides through search: the translation is found first, then read again.
+Word alignments of many pairs are read in alignment.py.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from kotya.attention.reading import is_cross
 from kotya.attention.recorder import record_attention
 from kotya.folder import LoadedModel
+from kotya.inference.alignment import END
 
-END = "‹end›"
 BEGIN = "‹begin›"
 
 
 @dataclass(frozen=True)
 class Attention:
-    """The weights of every layer as [heads, queries, keys], and the pieces they belong to.
+    """The weights of every layer as [heads, queries, keys], and the pieces they belong to. RNNs attend only across.
 
     Keys of the encoder and of cross-attention are the source pieces and the end. Queries of cross-attention are
     named by the piece they choose (the output), those of the decoder by the piece they read (the input).
@@ -28,8 +28,6 @@ class Attention:
     source: list[str]
     inputs: list[str]
     outputs: list[str]
-    source_words: list[int]
-    output_words: list[int]
     encoder: list[Float[Tensor, "heads source source"]]
     decoder: list[Float[Tensor, "heads target target"]]
     cross: list[Float[Tensor, "heads target source"]]
@@ -50,25 +48,15 @@ def attend(loaded: LoadedModel, source: str, target: str) -> Attention:
         source=[*(piece.replace("▁", " ").strip() or "·" for piece in read.pieces(source_ids)), END],
         inputs=[BEGIN, *pieces],
         outputs=[*pieces, END],
-        source_words=with_end(read.words(source_ids)),
-        output_words=with_end(written.words(target_ids)),
         **{kind: select(maps, kind) for kind in ("encoder", "decoder", "cross")},
     )
 
 
-def with_end(words: Sequence[int]) -> list[int]:
-    """The words of the pieces, the end being a word of its own."""
-    return [*words, (max(words) + 1) if words else 0]
-
-
 def select(maps: dict[str, list[Tensor]], kind: str) -> list[Tensor]:
     """The layers of one kind, in order: encoder self-attention, decoder self-attention, cross-attention."""
-
-    def is_kind(name: str) -> bool:
-        return (
-            name.endswith("cross")
-            if kind == "cross"
-            else name.startswith(kind) and not name.endswith("cross")
-        )
-
-    return [calls[0][0].float().cpu() for name, calls in maps.items() if is_kind(name)]
+    part = "decoder" if kind == "cross" else kind
+    return [
+        calls[0][0].float().cpu()
+        for name, calls in maps.items()
+        if name.startswith(part) and is_cross(name) == (kind == "cross")
+    ]

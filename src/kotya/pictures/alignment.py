@@ -5,38 +5,32 @@ Rows are the words of the translation from top to bottom, columns those of the s
 """
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kotya.pictures.canvas import FAINT, INK, label, new_figure, save, shade
+from kotya.pictures.canvas import FAINT, INK, LINK, label, new_figure, save, shade
+from kotya.pictures.fonts import width as columns_of
 
 CELL = 0.62
-
-
-def join_pieces(
-    weights: NDArray[np.floating[Any]], source: Sequence[int], target: Sequence[int]
-) -> NDArray[np.floating[Any]]:
-    """From pieces to words: a source word gets the sum of its pieces, a target word the mean of its pieces.
-
-    `weights` is target pieces × source pieces; `source` and `target` say which word, from 0, each piece belongs to.
-    So the rows still sum to 1.
-    """
-    columns = np.zeros((len(source), max(source) + 1))
-    columns[np.arange(len(source)), list(source)] = 1
-    rows = np.zeros((max(target) + 1, len(target)))
-    rows[list(target), np.arange(len(target))] = 1
-    return np.asarray((rows / rows.sum(1, keepdims=True)) @ weights @ columns)
+CAPTION = "each row: where the decoder looked for that word"
 
 
 def draw_alignment(
-    weights: NDArray[np.floating[Any]], source: Sequence[str], target: Sequence[str], path: Path
+    weights: NDArray[np.floating[Any]],
+    source: Sequence[str],
+    target: Sequence[str],
+    path: Path,
+    *,
+    links: AbstractSet[tuple[int, int]] = frozenset(),
+    caption: str = CAPTION,
 ) -> None:
-    """Draw a heat map, target × source, each cell with its weight where it is a tenth or more."""
-    left = 0.55 + 0.115 * max(map(len, target))
-    top = 0.4 + 0.085 * max(map(len, source))
+    """Draw a heat map, target × source, each cell with its weight where it is a tenth or more; links are framed."""
+    left = 0.55 + 0.115 * max(map(columns_of, target))
+    top = 0.4 + 0.085 * max(map(columns_of, source))
     width, height = left + CELL * len(source) + 0.75, top + CELL * len(target) + 0.45
     figure = new_figure(width, height)
     axis = figure.add_axes(
@@ -55,11 +49,15 @@ def draw_alignment(
             fontsize=9,
             color="white" if weight > 0.45 else INK,
         )
-    figure.text(
-        left / width,
-        0.17 / height,
-        "each row: where the decoder looked for that word",
-        fontsize=8.5,
-        color=FAINT,
-    )
+    for column, row in links:
+        frame(axis, column, row)
+    figure.text(left / width, 0.17 / height, caption, fontsize=8.5, color=FAINT)
     save(figure, path)
+
+
+def frame(axis: Any, column: int, row: int) -> None:
+    """A frame inside a cell."""
+    from matplotlib.patches import Rectangle
+
+    corner, size = (column - 0.43, row - 0.43), 0.86
+    axis.add_patch(Rectangle(corner, size, size, fill=False, edgecolor=LINK, linewidth=1.6))

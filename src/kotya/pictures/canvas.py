@@ -1,6 +1,6 @@
 """What the pictures share: ink, colour scales, a grid of shaded cells with words beside it, and saving.
 
-Shades run from white (0) to dark (1), so that a picture can be read in grey; Cyrillic is in matplotlib's own font.
+Shades run from white (0) to dark (1), so that a picture can be read in grey.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kotya.errors import KotyaError
+from kotya.pictures.fonts import legible_words
 
-INK, FAINT, RULE = "#22303c", "#8794a1", "#e3e8ec"
+INK, FAINT, RULE, LINK = "#22303c", "#8794a1", "#e3e8ec", "#c8553d"
 SHADES = ("#ffffff", "#dcebee", "#9cc7cf", "#4c93a8", "#1d5c7a", "#0c2f45")
 SIGNED = ("#8f2d37", "#d98a83", "#ffffff", "#7fb3c4", "#1d5c7a")
 FORMATS = (".png", ".svg", ".pdf")
@@ -42,7 +43,8 @@ def save(figure: Any, path: Path) -> None:
     check_path(path)
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
-        figure.savefig(partial, dpi=160)
+        with legible_words(figure, path):
+            figure.savefig(partial, dpi=160)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kotya.attention.recorder import record_attention
+from kotya.attention.reading import Reading, cross_layers, read, watch
 from kotya.errors import KotyaError
 from kotya.models.seq2seq import Memory, Seq2Seq
 from kotya.search.ensemble import Ensemble
@@ -43,12 +43,11 @@ def cross_attention(
     model: Seq2Seq, inputs: Int[Tensor, "1 length"], memory: Memory
 ) -> Float[Tensor, "length source"]:
     """Attention of every target position on the source, mean over the heads of the last layer that looks there."""
-    with record_attention(model) as maps:
-        model.decoder(inputs, memory)
-    names = [name for name in maps if name.endswith("cross")]
-    if not names:
+    if not cross_layers(model.decoder):
         raise KotyaError(
             "the coverage penalty needs a decoder with attention over the source; this one has none"
         )
-    attention: Tensor = maps[names[-1]][-1][0].mean(0)
-    return attention
+    last = Reading()
+    with watch(model.decoder, last) as maps:
+        model.decoder(inputs, memory)
+    return read(maps, last)[0]

@@ -139,9 +139,12 @@ class Vocabulary:
         Unlike `words` it knows the text: a piece that is unknown stands in a word, and one that normalisation split
         remains one word.
         """
+        if self._content["model"].get("end_of_word_suffix"):
+            # bytes of a suffix have no place in the text; and here every character has a piece, so `words` is right
+            return [(ids, self.words(ids)) for ids in self.encode_batch(texts)]
         encoded = self._engine.encode_batch(list(texts), add_special_tokens=False)
         return [
-            (self._known(one.ids), words_at(text, one.offsets, one.word_ids))
+            (self._known(one.ids), words_at(text, one.offsets))
             for text, one in zip(texts, encoded, strict=True)
         ]
 
@@ -282,19 +285,15 @@ class Vocabulary:
 BYTE_PIECES = frozenset(bpe.BYTES)
 
 
-def words_at(text: str, spans: Iterable[tuple[int, int]], groups: Iterable[int | None]) -> list[int]:
-    """The word of the text, from 0, of every piece. `groups` are pieces that the tokenizer never joins with others;
-    their first one says where they stand (the places of later bytes are not to be relied on)."""
+def words_at(text: str, spans: Iterable[tuple[int, int]]) -> list[int]:
+    """For spans of a text the word, from 0, that each ends in; one that is all space opens the next word."""
     begun = [0, *accumulate(starts_word(text, place) for place in range(len(text)))]
-    word_of: dict[int | None, int] = {}
+    last = max(begun[-1] - 1, 0)
     numbers = []
-    for (start, stop), group in zip(spans, groups, strict=True):
-        if group not in word_of:
-            while stop > start and text[stop - 1].isspace():
-                stop -= 1
-            # a span that is all space opens the next word
-            word_of[group] = begun[stop] - 1 if stop > start else min(begun[start], max(begun[-1] - 1, 0))
-        numbers.append(word_of[group])
+    for start, stop in spans:
+        while stop > start and text[stop - 1].isspace():
+            stop -= 1
+        numbers.append(begun[stop] - 1 if stop > start else min(begun[start], last))
     return numbers
 
 
