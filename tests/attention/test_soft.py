@@ -75,21 +75,26 @@ def test_a_local_window_is_luong_s(kind: Any) -> None:
 
 @pytest.mark.parametrize("score", ["dot", "scaled-dot", "bilinear", "mlp"])
 def test_steps_equal_all_queries_at_once_forward_and_backward(score: str) -> None:
+    """Also where the weights are in the loss, as in guided alignment."""
     attention = build(score)
-    wanted = torch.randn(ROWS, QUERIES, SIZE, generator=torch.Generator().manual_seed(4)).double()
+    generator = torch.Generator().manual_seed(4)
+    wanted = torch.randn(ROWS, QUERIES, SIZE, generator=generator).double()
+    taught = torch.randn(ROWS, 1, QUERIES, SOURCE, generator=generator).double()
     gradients = []
     for stepwise in (False, True):
         query, keys, values, positions = inputs()
         attention.zero_grad()
         source = attention.read(keys, values, LENGTHS)
-        if stepwise:
-            steps = attention.steps(source, index())
-            assert steps.fast is not None
-            context = torch.stack([steps(query[:, t], positions[:, t]) for t in range(QUERIES)], 1)
-            steps.close()
-        else:
-            context = attention(query, source, index(), positions)
-        (context * wanted).sum().backward()
+        with record_attention(attention, differentiable=True) as maps:
+            if stepwise:
+                steps = attention.steps(source, index())
+                assert steps.fast is not None
+                context = torch.stack([steps(query[:, t], positions[:, t]) for t in range(QUERIES)], 1)
+                steps.close()
+            else:
+                context = attention(query, source, index(), positions)
+        [weights] = maps[""]
+        ((context * wanted).sum() + (weights * taught).sum()).backward()
         gradients.append(
             [context, query.grad, keys.grad, values.grad, *(p.grad for p in attention.parameters())]
         )

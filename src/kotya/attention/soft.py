@@ -129,7 +129,7 @@ class Steps:
         self.attention, self.source, self.index = attention, source, index
         self.recording = recording(attention)
         self.weights: list[Tensor] = []
-        self.fast = self._fast() if torch.is_grad_enabled() and not self.recording else None
+        self.fast = self._fast() if torch.is_grad_enabled() else None
 
     def _fast(self) -> MLPSteps | ProductSteps | None:
         """The hand-written step for the scores it knows."""
@@ -147,11 +147,15 @@ class Steps:
     ) -> Float[Tensor, "rows size"]:
         """The context of the next query of every row."""
         if self.fast is not None:
-            return self.fast(query)
-        context, weights = self.attention.attend(query[:, None], self.source, self.index, positions[:, None])
+            context, weights = self.fast(query)
+        else:
+            contexts, weights = self.attention.attend(
+                query[:, None], self.source, self.index, positions[:, None]
+            )
+            context = contexts[:, 0]
         if self.recording:
             self.weights.append(weights)
-        return context[:, 0]
+        return context
 
     def close(self) -> None:
         """Hand all steps' weights to the recorder as one map."""

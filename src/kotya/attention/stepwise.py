@@ -19,6 +19,7 @@ from kotya.attention.kernels import exact_type
 from kotya.attention.scores import MLPScore
 
 Mask = Float[Tensor, "rows 1 source"]
+Step = tuple[Float[Tensor, "rows size"], Float[Tensor, "rows 1 source"]]
 
 
 @dataclass
@@ -43,17 +44,21 @@ class SourceNotes:
         return total
 
 
-def _weights(scores: Tensor, mask: Tensor | None, dtype: torch.dtype) -> Tensor:
+def _weights(scores: Tensor, mask: Tensor | None) -> Tensor:
     scores = exact_type(scores)
-    return (scores if mask is None else scores + mask).softmax(-1).to(dtype)
+    return (scores if mask is None else scores + mask).softmax(-1)
 
 
-def _score_gradient(gradient: Tensor, values: Tensor, weights: Tensor, notes: SourceNotes) -> Tensor:
-    """de [rows, 1, source] from dc [rows, size]."""
+def _score_gradient(
+    gradient: Tensor, weights_gradient: Tensor | None, values: Tensor, weights: Tensor, notes: SourceNotes
+) -> Tensor:
+    """de [rows, 1, source] from dc [rows, size] and, where the weights themselves are in the loss, from da."""
     context_gradient = gradient[:, None]
-    notes.add(weights, context_gradient)
-    weight_gradient = torch.bmm(context_gradient, values.transpose(1, 2))
-    return torch._softmax_backward_data(weight_gradient, weights, -1, weights.dtype)
+    notes.add(weights.to(values.dtype), context_gradient)
+    total = torch.bmm(context_gradient, values.transpose(1, 2)).to(weights.dtype)
+    if weights_gradient is not None:
+        total = total + weights_gradient
+    return torch._softmax_backward_data(total, weights, -1, weights.dtype).to(values.dtype)
 
 
 class _SettleProduct(torch.autograd.Function):
@@ -83,17 +88,20 @@ class _ProductStep(torch.autograd.Function):
         values: Tensor,
         mask: Any,
         notes: SourceNotes,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
         scores = torch.bmm(query[:, None], prepared.transpose(1, 2))
-        weights = _weights(scores, mask, values.dtype)
+        weights = _weights(scores, mask)
         ctx.save_for_backward(query, ticket, weights)
         ctx.prepared, ctx.values, ctx.notes = prepared, values, notes
-        return torch.bmm(weights, values)[:, 0]
+        return torch.bmm(weights.to(values.dtype), values)[:, 0], weights
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, gradient: Tensor | None, weights_gradient: Tensor | None) -> tuple[Any, ...]:
         query, ticket, weights = ctx.saved_tensors
-        score_gradient = _score_gradient(gradient, ctx.values, weights, ctx.notes)
+        if gradient is None:
+            gradient = torch.zeros_like(ctx.values[:, 0])
+        score_gradient = _score_gradient(gradient, weights_gradient, ctx.values, weights, ctx.notes)
         ctx.notes.score_gradients.append(score_gradient)
         ctx.notes.queries.append(query)
         return torch.bmm(score_gradient, ctx.prepared)[:, 0], ticket, None, None, None, None
@@ -112,9 +120,10 @@ class ProductSteps:
         ticket = _SettleProduct.apply(prepared, values, notes)  # type: ignore[no-untyped-call]
         self.rest = (ticket, prepared.detach(), values.detach(), mask, notes)
 
-    def __call__(self, query: Float[Tensor, "rows query_size"]) -> Float[Tensor, "rows size"]:
-        context: Tensor = _ProductStep.apply(query, *self.rest)  # type: ignore[no-untyped-call]
-        return context
+    def __call__(self, query: Float[Tensor, "rows query_size"]) -> Step:
+        """The context of every row, and the weights."""
+        step: Step = _ProductStep.apply(query, *self.rest)  # type: ignore[no-untyped-call]
+        return step
 
 
 class _SettleMLP(torch.autograd.Function):
@@ -145,19 +154,22 @@ class _MLPStep(torch.autograd.Function):
         outer: Tensor,
         mask: Any,
         notes: SourceNotes,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
         sigmoids = (prepared + query[:, None]).sigmoid_()
         scores = (sigmoids @ outer[:, None]).transpose(1, 2)
-        weights = _weights(scores.mul_(2.0), mask, values.dtype)
+        weights = _weights(scores.mul_(2.0), mask)
         ctx.save_for_backward(ticket, weights, sigmoids)
         ctx.values, ctx.outer, ctx.notes = values, outer, notes
-        return torch.bmm(weights, values)[:, 0]
+        return torch.bmm(weights.to(values.dtype), values)[:, 0], weights
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, gradient: Tensor | None, weights_gradient: Tensor | None) -> tuple[Any, ...]:
         ticket, weights, sigmoids = ctx.saved_tensors
         notes = ctx.notes
-        score_gradient = _score_gradient(gradient, ctx.values, weights, notes)
+        if gradient is None:
+            gradient = torch.zeros_like(ctx.values[:, 0])
+        score_gradient = _score_gradient(gradient, weights_gradient, ctx.values, weights, notes)
         outer_gradient = exact_type(torch.bmm(score_gradient, sigmoids)[:, 0]).sum(0)
         slopes = torch.addcmul(sigmoids, sigmoids, sigmoids, value=-1.0)
         query_gradient = torch.bmm(score_gradient, slopes)[:, 0] * (2.0 * ctx.outer)
@@ -187,6 +199,7 @@ class MLPSteps:
         outer = score.outer.detach().to(values.dtype)
         self.rest = (ticket, prepared.detach(), values.detach(), outer, mask, notes)
 
-    def __call__(self, query: Float[Tensor, "rows query_size"]) -> Float[Tensor, "rows size"]:
-        context: Tensor = _MLPStep.apply(2.0 * self.query(query), *self.rest)  # type: ignore[no-untyped-call]
-        return context
+    def __call__(self, query: Float[Tensor, "rows query_size"]) -> Step:
+        """The context of every row, and the weights."""
+        step: Step = _MLPStep.apply(2.0 * self.query(query), *self.rest)  # type: ignore[no-untyped-call]
+        return step
