@@ -66,10 +66,20 @@ def test_a_preset_of_two_parts_under_the_settings_given(tmp_path: Path) -> None:
     [
         ("size", "szie", 10, "'model.decoder.szie'; the nearest is 'size'"),
         ("size: 100", "size: big", 10, "model.decoder.size: "),
-        ("size: 100", "kind: loung", 10, "there is no kind 'loung'; there are rnn, luong, bahdanau"),
+        (
+            "size: 100",
+            "kind: loung",
+            10,
+            "model.decoder.kind: there is no 'loung'; there are rnn, luong, bahdanau",
+        ),
         ("size: 100", "score: dott", 10, "there is no score 'dott'; there are dot, scaled-dot, bilinear"),
         ("dropout", "dropuot", 8, "'model.dropuot'; the nearest is 'dropout'"),
-        ("preset: bahdanau", "kind: seq2sq", 7, "there is no kind 'seq2sq'; there are transformer, seq2seq"),
+        (
+            "preset: bahdanau",
+            "kind: seq2sq",
+            7,
+            "model.kind: there is no 'seq2sq'; there are transformer, seq2seq",
+        ),
     ],
 )
 def test_a_mistake_in_a_part_is_named_with_its_line(

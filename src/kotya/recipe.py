@@ -154,7 +154,9 @@ def parse(content: dict[str, Any], name: str, root: yaml.Node | None = None) -> 
     except ValidationError as error:
         # a mistyped key may also leave its right form missing: the typo is what the person wants to hear of
         first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-        place = _place(first["loc"], content)
+        place = _place(first["loc"])
+        if first["type"] == "union_tag_invalid":
+            place = (*place, "kind")
         line = _line(root, place)
         where = f"{name}:{line}" if line else name
         raise KotyaError(f"{where}: {_explain(first, place)}") from None
@@ -169,7 +171,7 @@ def _explain(error: Any, place: tuple[Any, ...]) -> str:
         return f"there is no key {dotted!r}; {hint}"
     if error["type"] == "union_tag_invalid":
         tag, known = error["ctx"]["tag"], error["ctx"]["expected_tags"].replace("'", "")
-        return f"{dotted}: there is no kind {tag!r}; there are {known}"
+        return f"{dotted}: there is no {tag!r}; there are {known}"
     if error["type"] == "union_tag_not_found":
         return f"the key '{dotted}.kind' is missing"
     if error["type"] == "missing":
@@ -178,7 +180,7 @@ def _explain(error: Any, place: tuple[Any, ...]) -> str:
     return f"{dotted}: {message[0].lower()}{message[1:]}"
 
 
-def _place(location: tuple[Any, ...], content: Any) -> tuple[Any, ...]:
+def _place(location: tuple[Any, ...]) -> tuple[Any, ...]:
     """Where an error is, without the steps that pydantic adds for itself: validators, and the kinds of a union."""
     place: list[Any] = []
     for part in location:
