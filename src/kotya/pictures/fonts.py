@@ -27,7 +27,7 @@ def fallbacks(characters: Iterable[str]) -> tuple[list[str], set[str]]:
     """Installed fonts that together have what matplotlib's own has not, and what none of them has."""
     from matplotlib.font_manager import findfont, fontManager
 
-    missing = set(map(ord, characters)) - letters(findfont(OWN))
+    missing = set(map(ord, characters)) - letters(str(findfont(OWN)))
     chosen: list[str] = []
     fonts = [font for font in fontManager.ttflist if not font.name.startswith(_NO_LETTERS)] if missing else []
     while missing and fonts:
