@@ -133,6 +133,8 @@ class RecurrentDecoder(Decoder):
     def output_weights(self) -> tuple[Float[Tensor, "vocabulary size"], None]:
         return self.output_weight, None
 
+    # a loop over the target would be unrolled anew for every length
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(
         self, targets: Int[Tensor, "rows length"], memory: Memory
     ) -> Float[Tensor, "rows length size"]:

@@ -68,6 +68,8 @@ class RNNEncoder(Encoder):
             RecurrentLayer(config.cell, one, config.size) for one in inputs if config.bidirectional
         )
 
+    # a loop over the source would be unrolled anew for every length
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, source: Int[Tensor, "rows source"], lengths: Int[Tensor, "rows"]) -> Memory:
         x = self.embedding(source.t())
         last = lengths - 1
