@@ -1,4 +1,4 @@
-"""A person's way through the commands, on a tiny corpus: train, translate, score, evaluate, average, look inside, time."""
+"""A person's way through the commands, on a tiny corpus: train, translate, score, evaluate, average, look, time."""
 
 import json
 from collections.abc import Callable, Iterator
