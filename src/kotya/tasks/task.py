@@ -45,7 +45,7 @@ class Task(Protocol):
     """Of an epoch: a large corpus is drawn, sorted and sampled a part at a time."""
 
     def round(self, number: int) -> list[Indices]:
-        """The examples of every batch of a round, numbered on from epoch to epoch: a pure function of (seed, number)."""
+        """The examples of a round's batches; numbers run on from epoch to epoch. A pure function of (seed, number)."""
 
     def batch(self, indices: Indices, number: int) -> Any:
         """Examples of that round as tensors: a pure function of (seed, number, example)."""
