@@ -22,9 +22,9 @@ from kotya.text.vocabulary import Vocabulary
 
 LONGEST = 4096
 """Pieces of a source line. Attention over more takes memory by the square; it is no sentence."""
-_ROWS = 320
-"""Hypotheses in a batch: wide enough for efficient products, small enough for the cache of a core."""
-_GREEDY_ROWS = 128
+_ROWS = 160
+"""Hypotheses in a batch: wide enough for efficient products; twice as many are 5 % faster and take twice the memory."""
+_GREEDY_ROWS = 64
 _CHUNK = 256
 
 
