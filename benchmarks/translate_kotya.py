@@ -10,7 +10,6 @@ from kotya.cli.allocator import tune_allocator
 
 tune_allocator()
 
-import corpus  # noqa: E402
 import kotya  # noqa: E402
 import translating  # noqa: E402
 from kotya.cli.options import prepare_workers  # noqa: E402
