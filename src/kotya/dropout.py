@@ -1,8 +1,9 @@
 """Dropout (Srivastava et al. 2014), cheap enough for a CPU: one random byte an element, compared with a threshold.
 
 Drawing a float per element took 15 % of a training step on CPU; bytes from numpy's SFC64 take a tenth of that. The byte
-fixes the granularity: the probability is rounded to a multiple of 1/256, and kept values are scaled by exactly what
-that rounding keeps. The seed of every call comes from PyTorch's default generator, so `torch.manual_seed` rules it.
+fixes the granularity: the probability is rounded to a multiple of 1/256, from 1/256 (if it is not 0) to 255/256, and
+kept values are scaled by exactly what that rounding keeps. Seeds come from PyTorch's default generator, so
+`torch.manual_seed` rules it.
 """
 
 from typing import Any
@@ -21,9 +22,14 @@ def _native(x: Tensor) -> bool:
     return x.device.type != "cpu" or torch.compiler.is_compiling()
 
 
+def _threshold(probability: float) -> int:
+    """The bytes, of 256, that drop an element."""
+    return min(max(round(probability * _LEVELS), 1), _LEVELS - 1) if probability > 0.0 else 0
+
+
 def dropout_mask(shape: torch.Size, probability: float, dtype: torch.dtype) -> Tensor:
     """A mask of zeros and of 1/(kept share), of the given shape and type, on the CPU."""
-    threshold = min(round(probability * _LEVELS), _LEVELS - 1)
+    threshold = _threshold(probability)
     count = shape.numel()
     seed = int(torch.empty((), dtype=torch.int64).random_())
     words = np.random.SFC64(seed).random_raw((count + 7) // 8)
@@ -52,7 +58,7 @@ class _DroppedRelu(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, probability: float) -> Tensor:
         mask = dropout_mask(x.shape, probability, x.dtype)
         output = x.relu_().mul_(mask)
-        ctx.scale = 1.0 / (1.0 - min(round(probability * _LEVELS), _LEVELS - 1) / _LEVELS)
+        ctx.scale = _LEVELS / (_LEVELS - _threshold(probability))
         ctx.mark_dirty(x)
         ctx.save_for_backward(output)
         return output
@@ -77,7 +83,10 @@ class _Dropped(torch.autograd.Function):
 
 
 class Dropout(nn.Module):
-    """Zeroes each element with a probability while training and scales the rest, so that the expectation stays."""
+    """Zeroes each element with a probability while training and scales the rest, so that the expectation stays.
+
+    On CPU the probability is rounded to a multiple of 1/256, and one above 0 to 1/256 at least.
+    """
 
     def __init__(self, probability: float) -> None:
         super().__init__()

@@ -10,13 +10,14 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from kotya import recipe as recipes
 from kotya.config import Config
@@ -136,7 +137,7 @@ def load(path: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) ->
     config = read_config(path)
     vocabularies = read_vocabularies(path)
     source, target = (len(vocabulary) for vocabulary in vocabularies)
-    with torch.device("meta"):
+    with torch.device("meta"), _NoDrawing():
         model = config.model.build(source, target)
     if not (path / WEIGHTS).exists():
         raise KotyaError(f"{path}: there are no weights yet (model.safetensors); train or --resume it first")
@@ -144,6 +145,17 @@ def load(path: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) ->
     tensors = read_weights(path / WEIGHTS)
     assign(model, tensors, path / WEIGHTS)
     return LoadedModel(model.to(place, dtype).eval(), config, vocabularies, read_recipe(path))
+
+
+class _NoDrawing(TorchFunctionMode):
+    """Fresh weights are not drawn: a file has them. (On the meta device drawing would import torch's compiler.)"""
+
+    def __torch_function__(
+        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), named: dict[str, Any] | None = None
+    ) -> Any:
+        if getattr(function, "__name__", "") in ("normal_", "uniform_"):
+            return arguments[0] if arguments else (named or {})["tensor"]
+        return function(*arguments, **(named or {}))
 
 
 def read_recipe(path: Path) -> Recipe | None:

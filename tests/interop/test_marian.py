@@ -128,6 +128,24 @@ def test_roles_and_banned_pieces(marian: Path) -> None:
     assert imported.search.beam == 4
 
 
+def test_pieces_of_the_other_language_are_written_without_a_space(marian: Path) -> None:
+    imported = read_marian(marian)
+    theirs = json.loads((marian / "vocab.json").read_text())
+    for vocabulary in (imported.source, imported.target):
+        every = list(range(len(vocabulary)))
+        assert vocabulary.pieces(every) == sorted(theirs, key=theirs.__getitem__)
+        assert vocabulary.ids(" ".join(vocabulary.pieces(every)).split(" ")) == every
+        names = vocabulary.tokenizer.id_to_token
+        other = [number for number in every if names(number).startswith(" ")]
+        assert other
+        assert vocabulary.ids(map(names, other)) == other
+        assert vocabulary.words([i for i in other if theirs_starts(vocabulary, i)][:3]) == [0, 1, 2]
+
+
+def theirs_starts(vocabulary: Vocabulary, number: int) -> bool:
+    return vocabulary.pieces([number])[0].startswith("▁")
+
+
 def break_json(folder: Path, name: str, **changes: object) -> None:
     path = folder / name
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))

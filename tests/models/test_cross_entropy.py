@@ -31,6 +31,18 @@ def test_loss_and_gradients_equal_those_over_all_logits(
         torch.testing.assert_close(gradient, other.float(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_target_of_vanishing_probability_has_its_whole_loss(smoothing: float) -> None:
+    """Logits of ±400: p is 0 in float32, -log p is 800."""
+    hidden, weight = torch.tensor([[20.0], [-20.0], [20.0]]), torch.tensor([[20.0], [-20.0], [0.0]])
+    targets = torch.tensor([1, 0, 0])
+    loss, likelihood = linear_cross_entropy(hidden, weight, None, targets, smoothing=smoothing)
+    logits = F.linear(hidden.double(), weight.double())
+    expected = F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="sum")
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-6, atol=0)
+    assert likelihood.item() == pytest.approx(1600, rel=1e-6)
+
+
 def test_bf16_stays_near_float32() -> None:
     torch.manual_seed(1)
     hidden, weight = torch.randn(600, 64), torch.randn(500, 64) / 8

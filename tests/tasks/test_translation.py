@@ -68,7 +68,9 @@ def test_batches_are_made_by_the_segmentations_that_were_drawn(corpus: Path) -> 
     assert real > 0.85 * sum(batch.source.numel() + batch.inputs.numel() for batch in batches)
 
 
-def test_an_epoch_in_several_rounds_has_every_pair_once(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_epoch_in_several_rounds_has_every_pair_once(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("kotya.tasks.translation.ROUND", 150)
     task = prepared(corpus)
     assert task.rounds == 3

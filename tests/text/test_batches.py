@@ -57,7 +57,9 @@ def test_padding_on_real_text(tmp_path: Path) -> None:
     vocabularies = VocabularyConfig(size=8000).learn(source, target)
     cleaning = CleaningConfig(max_length=100)
     tokens = TokenCache.open_or_build(source, target, vocabularies, cleaning, tmp_path, progress=False)
-    batches = Batches(tokens.source_lengths, tokens.target_lengths, tokens=4096).draw(np.random.default_rng(1))
+    batches = Batches(tokens.source_lengths, tokens.target_lengths, tokens=4096).draw(
+        np.random.default_rng(1)
+    )
     assert padding(batches, tokens.source_lengths, tokens.target_lengths) < 0.05
 
 
@@ -65,7 +67,10 @@ def test_order_is_a_function_of_seed_and_epoch() -> None:
     lengths = synthetic(2000)
 
     def epoch(seed: int, number: int) -> list[list[int]]:
-        return [batch.tolist() for batch in Batches(*lengths, tokens=1000).draw(np.random.default_rng([seed, number]))]
+        return [
+            batch.tolist()
+            for batch in Batches(*lengths, tokens=1000).draw(np.random.default_rng([seed, number]))
+        ]
 
     assert epoch(1, 5) == epoch(1, 5)
     assert epoch(1, 5) != epoch(1, 6)

@@ -7,7 +7,7 @@ of a training loop on CPU. A process that embeds kotya keeps its own settings.
 import ctypes
 import sys
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
 
 def tune_allocator() -> None:
@@ -21,3 +21,4 @@ def tune_allocator() -> None:
     mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     mallopt(_M_TOP_PAD, 256 * 2**20)
+    mallopt(_M_ARENA_MAX, 1)  # workers share what they kept

@@ -21,7 +21,9 @@ def translate(
     ] = None,
     ensemble: Ensemble = None,
     beam: Annotated[int | None, typer.Option(min=1, help="Hypotheses kept open; 1 is greedy search.")] = None,
-    nbest: Annotated[int | None, typer.Option(min=1, help="Print that many translations a line.")] = None,
+    nbest: Annotated[
+        int | None, typer.Option(min=1, help="Print that many a line, each with the line's number.")
+    ] = None,
     normalization: Annotated[
         str | None, typer.Option(help="Score by length: average (n^α), wu (((5+n)/6)^α) or none.")
     ] = None,
@@ -44,7 +46,10 @@ def translate(
         Path | None, typer.Option(help="What each translation must begin with, one a line; may be empty.")
     ] = None,
     sample: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Draw N translations a line instead of searching.")
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Draw N translations a line instead of searching, and print them all."
+        ),
     ] = None,
     temperature: Annotated[float, typer.Option(min=1e-3, help="Below 1 sharper, above 1 flatter.")] = 1.0,
     top_k: Annotated[int, typer.Option(min=0, help="Draw from the k likeliest pieces; 0 is all.")] = 0,
@@ -96,6 +101,8 @@ def translate(
         raise KotyaError("--layer, --head, --step and --format say how alignments are read: add --alignments")
     if alignments and trace is not None:
         raise KotyaError("--trace and --alignments do not go together: use one after the other")
+    if nbest is None and sample is not None and sample > 1 and mbr is None:
+        nbest = sample  # whoever draws N wants to see N
     count = prepare_workers(workers, device)
     translator = load([model, *(ensemble or [])], device=device, precision=precision)
     choice = chosen(

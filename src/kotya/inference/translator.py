@@ -23,9 +23,9 @@ from kotya.search.schedule import search_lines
 from kotya.search.trace import LineTrace
 from kotya.text.vocabulary import Vocabulary
 
-_ROWS = 320
-"""Hypotheses in a batch: wide enough for efficient products, small enough for the cache of a core."""
-_GREEDY_ROWS = 128
+_ROWS = 160
+"""Hypotheses in a batch: wide enough for efficient products; twice as many are 5 % faster and take twice the memory."""
+_GREEDY_ROWS = 96
 _CHUNK = 256
 
 

@@ -37,11 +37,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
             h, y = hidden[start : start + _CHUNK], targets[start : start + _CHUNK, None]
             z = F.linear(h, w, b)
             p = z.softmax(-1)
-            # log p_y from p_y, and log Σ exp z from both: the softmax kernel has done the work already
-            log_p = p.gather(1, y).float().clamp_min_(torch.finfo(torch.float32).tiny).log_()
-            likelihood -= log_p.sum()
+            # log Σ exp z from the likeliest piece, whose p is never below 1/V: p_y may be too small for its type
+            log_normaliser = z.amax(-1, keepdim=True).float() - p.amax(-1, keepdim=True).float().log_()
+            likelihood += (log_normaliser - z.gather(1, y).float()).sum()
             if smoothing:
-                log_normaliser = z.gather(1, y).float() - log_p
                 loss += smoothing * (
                     log_normaliser.sum() - (h.float() @ mean_weight).sum() - len(h) * mean_bias
                 )

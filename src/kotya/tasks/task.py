@@ -42,10 +42,10 @@ class Task(Protocol):
     """The metric that says which checkpoint is best; higher is better."""
 
     rounds: int
-    """Of an epoch: a large corpus is gone through in several, so that one round is drawn, sorted and sampled at once."""
+    """Of an epoch: a large corpus is drawn, sorted and sampled a part at a time."""
 
     def round(self, number: int) -> list[Indices]:
-        """The examples of every batch of a round (numbered on from epoch to epoch): a pure function of (seed, number)."""
+        """The examples of a round's batches; numbers run on from epoch to epoch. A pure function of (seed, number)."""
 
     def batch(self, indices: Indices, number: int) -> Any:
         """Examples of that round as tensors: a pure function of (seed, number, example)."""

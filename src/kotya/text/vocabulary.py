@@ -78,9 +78,12 @@ class Vocabulary:
         """
         self.pad, self.unknown, self.begin, self.end = pad, unknown, begin, end
         self._content = with_roles(json.loads(tokenizer.to_str()), self.roles, size)
-        self._pieces = piece_list(self._content["model"])[:size]
-        self._folded = size is not None and size < len(piece_list(self._content["model"]))
-        self._ids = {piece: number for number, piece in enumerate(self._pieces)}
+        names = piece_list(self._content["model"])
+        self._folded = size is not None and size < len(names)
+        self._pieces = without_placeholders(names[:size])
+        self._ids = {
+            name: number for forms in (names[:size], self._pieces) for number, name in enumerate(forms)
+        }
         for name, number in self.roles.items():
             if not 0 <= number < len(self._pieces):
                 raise KotyaError(
@@ -337,6 +340,15 @@ def piece_list(model: dict[str, Any]) -> list[str]:
             f"the vocabulary has {len(pieces)} pieces but ids up to {model['vocab'][pieces[-1]]}"
         )
     return pieces
+
+
+def without_placeholders(names: list[str]) -> list[str]:
+    """The pieces as they are written: an import puts a space before those of the other language, which no text has.
+
+    The space stays where the rest is another piece's name.
+    """
+    taken = set(names)
+    return [bare if (bare := name.removeprefix(" ")) not in taken else name for name in names]
 
 
 def with_roles(content: dict[str, Any], roles: dict[str, int], size: int | None) -> dict[str, Any]:

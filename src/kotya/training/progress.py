@@ -1,6 +1,7 @@
 """What a person sees of a run: a bar with speed, time left and metric; plain lines where stderr is no terminal."""
 
 import time
+from collections import deque
 from typing import Any, Protocol, runtime_checkable
 
 from rich.console import Console
@@ -10,6 +11,8 @@ from kotya.tasks.task import Evaluation
 
 _EVERY = 20.0
 """Seconds between plain lines."""
+_WINDOW = 100
+"""Updates that speed and time left are a mean of: batches differ."""
 
 
 @runtime_checkable
@@ -33,6 +36,7 @@ class Terminal:
         self.updates = 0
         self.last = 0.0
         self.metric = ""
+        self.recent: deque[tuple[float, float]] = deque(maxlen=_WINDOW)
 
     def start(self, updates: int, update: int) -> None:
         self.updates, self.last = updates, time.monotonic()
@@ -50,12 +54,14 @@ class Terminal:
         self.bar.start()
 
     def step(self, update: int, record: dict[str, float]) -> None:
-        about = f"{record['tokens_per_second']:,.0f} tokens/s  loss {record['loss']:.3f}  {self.metric}"
+        self.recent.append((record["tokens"], record["seconds_per_update"]))
+        tokens, seconds = (sum(column) for column in zip(*self.recent, strict=True))
+        about = f"{tokens / seconds:,.0f} tokens/s  loss {record['loss']:.3f}  {self.metric}"
         if self.bar is not None:
             self.bar.update(self.task, completed=update, about=about)
         elif time.monotonic() - self.last >= _EVERY:
             self.last = time.monotonic()
-            left = (self.updates - update) * record["seconds_per_update"]
+            left = (self.updates - update) * seconds / len(self.recent)
             self.say(f"update {update:,} of {self.updates:,}  {about} {_duration(left)} left")
 
     def evaluation(self, update: int, evaluation: Evaluation, *, best: bool) -> None:

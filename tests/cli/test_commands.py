@@ -1,0 +1,109 @@
+"""A person's way through the commands, on a tiny corpus: train, translate, score, evaluate, average, look, time."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kotya.cli.main import run
+from training_corpus import content, sentences, write
+
+Command = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A run of a few updates, that wrote TensorBoard's events too."""
+    folder = tmp_path_factory.mktemp("commands")
+    for name, count in (("train", 200), ("dev", 10), ("test", 12)):
+        write(folder, name, sentences(count, len(name)))
+    recipe = content(folder, tensorboard=True, updates=24, evaluate_every=12)
+    recipe["data"]["test"] = {"source": "test.src", "target": "test.tgt"}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        assert run(["train", str(folder / "recipe.yaml"), "-o", str(folder / "run")]) == 0
+        yield folder
+
+
+@pytest.fixture
+def printed(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run a command that must succeed; returns what it printed."""
+
+    def command(*arguments: object) -> str:
+        capsys.readouterr()
+        assert run([str(argument) for argument in arguments]) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    return command
+
+
+def test_tensorboard_has_the_curves(trained: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulator.EventAccumulator(str(trained / "run/tensorboard"))
+    events.Reload()
+    logged = [json.loads(line) for line in (trained / "run/metrics.jsonl").read_text().splitlines()]
+    dev = {record["update"]: record["dev"]["BLEU"] for record in logged if "dev" in record}
+    assert {one.step: pytest.approx(one.value, rel=1e-5) for one in events.Scalars("dev/BLEU")} == dev
+    loss = {record["update"]: record["loss"] for record in logged if "loss" in record}
+    assert events.Scalars("train/loss")
+    for one in events.Scalars("train/loss"):
+        assert one.value == pytest.approx(loss[one.step], rel=1e-5)
+
+
+def test_translate_score_and_evaluate_agree(trained: Path, printed: Command) -> None:
+    model, lines = trained / "run", trained / "test.src"
+    rows = [
+        row.split("\t") for row in printed("translate", model, lines, "--scores", "--pieces").splitlines()
+    ]
+    plain = printed("translate", model, lines).splitlines()
+    assert len(rows) == len(plain) == 12
+    pairs = trained / "pairs.tsv"
+    pieces = [f"{source}\t{row[2]}" for source, row in zip(lines.read_text().splitlines(), rows, strict=True)]
+    pairs.write_text("".join(line + "\n" for line in pieces), encoding="utf-8")
+    scored = [row.split("\t") for row in printed("score", model, pairs, "--pieces").splitlines()]
+    for row, score in zip(rows, scored, strict=True):
+        assert float(row[0]) == pytest.approx(float(score[0]), abs=1e-4)
+        assert float(row[1]) == pytest.approx(float(score[1]), abs=1e-4)
+    report = json.loads(printed("evaluate", model, "--json"))
+    assert {score["name"] for score in report["scores"]} >= {"BLEU", "chrF"}
+
+
+def test_samples_are_all_printed(trained: Path, printed: Command) -> None:
+    rows = printed("translate", trained / "run", trained / "test.src", "--sample", 3).splitlines()
+    assert [row.split("\t")[0] for row in rows] == [str(line) for line in range(1, 13) for _ in range(3)]
+    best = printed("translate", trained / "run", trained / "test.src", "--sample", 3, "--mbr", "chrf")
+    assert len(best.splitlines()) == 12
+
+
+def test_average_makes_a_folder_that_translates(trained: Path, printed: Command) -> None:
+    averaged = trained / "averaged"
+    printed("average", trained / "run", trained / "run", "--output", averaged)
+    lines = trained / "test.src"
+    assert printed("translate", averaged, lines) == printed("translate", trained / "run", lines)
+
+
+def test_pictures(trained: Path, printed: Command) -> None:
+    for suffix, begins in (("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")):
+        heads, positions = trained / f"heads.{suffix}", trained / f"positions.{suffix}"
+        printed("show", "heads", trained / "run", "kot vidit dom", "--output", heads)
+        printed("show", "positions", "--output", positions)
+        assert heads.read_bytes().startswith(begins)
+        assert positions.read_bytes().startswith(begins)
+
+
+def test_benchmark_reports_every_measurement(trained: Path, printed: Command) -> None:
+    options = ("--beam", 1, "--beam", 2, "--batch", 4, "--repeats", 1)
+    report = json.loads(printed("benchmark", trained / "run", *options, "--json"))
+    kinds = [(one["what"], one.get("beam")) for one in report["measurements"]]
+    assert kinds == [
+        ("load", None),
+        ("encode", None),
+        ("translate", 1),
+        ("translate", 2),
+        ("training step", None),
+    ]
+    assert all(one["seconds"] > 0 for one in report["measurements"])
+    assert "training step" in printed("benchmark", trained / "run", *options)
