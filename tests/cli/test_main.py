@@ -15,6 +15,13 @@ def test_help_imports_no_torch() -> None:
     assert all(name in done.stdout for name in COMMANDS)
 
 
+def test_loading_a_model_imports_no_compiler() -> None:
+    """torch._dynamo would take a second and 90 MB; a careless decorator is enough to import it."""
+    code = "import sys, kotya.inference.loading; print('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([name, "--help"]) == 0

@@ -41,7 +41,7 @@ def test_a_wide_beam_finds_the_true_argmax(normalization: str) -> None:
 def test_the_exact_rule_gives_what_searching_to_the_cap_gives() -> None:
     for seed in range(8):
         model = toy(seed, sharpness=3.0)
-        config = SearchConfig(beam=3, nbest=2, max_length_extra=12, max_length_ratio=0)
+        config = SearchConfig(beam=3, nbest=2, stop="exact", max_length_extra=12, max_length_ratio=0)
 
         stopped = answers(partial(Beam, Ensemble([model], END), ROLES, config), SOURCES)
         patient = Beam(Ensemble([model], END), ROLES, config)

@@ -106,6 +106,8 @@ def _both(first: Tensor | None, second: Tensor | None) -> Tensor | None:
 class RecurrentDecoder(Decoder):
     """Whole targets and single steps are the same code: `read` n tokens and go on from there."""
 
+    recurrent = True
+
     def __init__(
         self,
         config: RecurrentConfig,
@@ -133,8 +135,6 @@ class RecurrentDecoder(Decoder):
     def output_weights(self) -> tuple[Float[Tensor, "vocabulary size"], None]:
         return self.output_weight, None
 
-    # a loop over the target would be unrolled anew for every length
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(
         self, targets: Int[Tensor, "rows length"], memory: Memory
     ) -> Float[Tensor, "rows length size"]:

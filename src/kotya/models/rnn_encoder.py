@@ -51,6 +51,8 @@ class RNNEncoderConfig(Config):
 class RNNEncoder(Encoder):
     """A stack of recurrent layers over the source."""
 
+    recurrent = True
+
     def __init__(self, config: RNNEncoderConfig, embedding: nn.Parameter, dropout: float) -> None:
         super().__init__()
         self.config = config
@@ -68,8 +70,6 @@ class RNNEncoder(Encoder):
             RecurrentLayer(config.cell, one, config.size) for one in inputs if config.bidirectional
         )
 
-    # a loop over the source would be unrolled anew for every length
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, source: Int[Tensor, "rows source"], lengths: Int[Tensor, "rows"]) -> Memory:
         x = self.embedding(source.t())
         last = lengths - 1

@@ -5,7 +5,7 @@ log p(y|x) = Σ_t log p(y_t | y_<t, x). Any encoder goes with any decoder that s
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -93,6 +93,8 @@ class Encoder(nn.Module, ABC):
     """Reads a source into a memory."""
 
     shape: MemoryShape
+    recurrent: ClassVar[bool] = False
+    """Whether it loops over positions: torch.compile would unroll that anew for every length."""
 
     @abstractmethod
     def forward(self, source: Int[Tensor, "rows source"], lengths: Int[Tensor, "rows"]) -> Memory:
@@ -101,6 +103,9 @@ class Encoder(nn.Module, ABC):
 
 class Decoder(nn.Module, ABC):
     """Whole targets in training, one or more tokens at a time in search: both give the same logits (promise 2)."""
+
+    recurrent: ClassVar[bool] = False
+    """As of an encoder."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -158,6 +163,12 @@ class Seq2Seq(nn.Module):
     def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """torch.compile of the parts, each by itself, as the loss calls them; recurrent ones stay as they are."""
+        for part in (self.encoder, self.decoder):
+            if not part.recurrent:
+                part.compile(*args, **options)
 
     def encode(self, source: Int[Tensor, "rows source"], lengths: Int[Tensor, "rows"]) -> Memory:
         memory: Memory = self.encoder(source, lengths)

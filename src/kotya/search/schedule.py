@@ -17,8 +17,8 @@ import torch
 from kotya.search.batch import Answer, Batch
 from kotya.search.hypothesis import Hypothesis, SearchLine
 
-_REFILL = 0.75
-"""A batch takes new lines when it is at most this full: taking some at a time keeps their reading efficient."""
+_REFILL = 0.5
+"""A batch takes new lines when it is at most this full: taking many at a time keeps their reading efficient."""
 _LINGER = 0.01
 """Seconds that an idle worker waits for more lines after one came, so as not to start with a small batch."""
 

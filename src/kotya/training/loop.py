@@ -72,9 +72,7 @@ class Loop:
         """Run to the end, or until stopped. Raises Fault where the loss or the gradient is no number."""
         updates = self.updates()
         if self.config.compile:
-            for part in (getattr(self.model, "encoder", None), getattr(self.model, "decoder", None)):
-                if part is not None:
-                    part.compile(dynamic=True)
+            self.model.compile(dynamic=True)
         writer = open_tensorboard(self.run / "tensorboard") if self.config.tensorboard else None
         self.reporter.start(updates, self.progress.update)
         try:
