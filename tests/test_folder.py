@@ -1,5 +1,6 @@
 """The model folder: what is written is read; what is broken is said in a line; nothing is ever half-written."""
 
+import os
 import resource
 from pathlib import Path
 
@@ -106,6 +107,50 @@ def test_a_broken_folder_is_said_in_one_line(tmp_path: Path, name: str) -> None:
         folder.load(tmp_path / "model")
     assert str(tmp_path / "model") in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), -float("nan")])
+def test_a_weight_that_is_no_number_is_said(tmp_path: Path, value: float) -> None:
+    model = write(tmp_path / "model")
+    tensors = folder.weights(model)
+    tensors["decoder.layers.0.feed_forward.outer.weight"][3, 5] = value
+    folder.save_weights(tmp_path / "model" / folder.WEIGHTS, tensors)
+    with pytest.raises(
+        Fault, match=r"model\.safetensors: the weight decoder\.layers\.0\.feed_forward\.outer\.weight is not"
+    ):
+        folder.load(tmp_path / "model")
+
+
+def test_a_file_is_the_old_one_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for before in (None, "old"):
+        if before is not None:
+            path.write_text(before)
+        with pytest.raises(KeyboardInterrupt), folder.replacing(path) as partial:  # noqa: PT012
+            partial.write_text("half")
+            raise KeyboardInterrupt
+        assert [one.read_text() for one in tmp_path.iterdir()] == [before] * (before is not None)
+    with folder.replacing(path) as partial:
+        partial.write_text("new")
+        assert path.read_text() == "old"
+    assert [one.read_text() for one in tmp_path.iterdir()] == ["new"]
+
+
+def test_a_name_that_no_file_can_have_is_the_person_s_mistake(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path, tmp_path / "none" / "a", tmp_path / "file" / "a"):
+        with pytest.raises(KotyaError, match="cannot be written") as caught:
+            folder.write_text(path, "text")
+        assert caught.value.exit_code == 2
+
+
+def test_a_pipe_is_written_to_as_it_stands(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    folder.write_text(tmp_path / "pipe", "text")
+    assert os.read(reading, 10) == b"text"
+    os.close(reading)
+    assert [one.name for one in tmp_path.iterdir()] == ["pipe"]
 
 
 def test_a_device_that_is_not_there(tmp_path: Path) -> None:

@@ -114,6 +114,19 @@ def test_a_mistake_is_named_with_its_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("preset", ["transformer-tiny", "bahdanau"])
+def test_one_matrix_for_both_languages_needs_one_vocabulary(tmp_path: Path, preset: str) -> None:
+    text = TEXT.replace("transformer-tiny", preset)
+    apart = ("vocabulary.joint=false", "model.share=all")
+    wide = ("model.encoder.size=310", "model.decoder.size=620") if preset == "bahdanau" else ()
+    with pytest.raises(KotyaError, match=r"recipe\.yaml:6: model: share: all is one matrix .* share: output"):
+        read(tmp_path, text, *apart, *wide)
+    for settings in (("vocabulary.joint=false", "model.share=output"), ("model.share=all",)):
+        assert read(tmp_path, text, *settings, *wide).model.share == settings[-1].partition("=")[2]
+    with pytest.raises(KotyaError, match="280 source and 300 target pieces"):
+        read(tmp_path, text, "model.share=all", *wide).model.build(280, 300)
+
+
 @pytest.mark.parametrize("text", ["a: [", "- list", "", "a: b: c"])
 def test_what_is_no_recipe_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(KotyaError, match=r"recipe\.yaml"):

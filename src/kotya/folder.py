@@ -7,7 +7,8 @@ on the disk, so that a folder is the old one or the new one, whatever is killed 
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +31,7 @@ from kotya.text.vocabulary import Vocabulary
 from kotya.version import __version__
 
 WEIGHTS = "model.safetensors"
+DEVICES = Path("/dev")
 Vocabularies = tuple[Vocabulary, Vocabulary]
 
 
@@ -99,27 +101,41 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
 def save_weights(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write a safetensors file in place of the one that is there. Raises Fault where the disk does not take it."""
     whole = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
-    _replace(path, lambda partial: save_file(whole, partial))
+    with replacing(path) as partial:
+        save_file(whole, partial)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file in place of the one that is there. Raises Fault where the disk does not take it."""
-    _replace(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """The name under which to write a file, which takes the place of the one at `path` when the block ends well.
+
+    A pipe or a device (`/dev/stdout`) is written to as it stands. Raises KotyaError where there can be no such file,
+    Fault where the disk does not take it.
+    """
+    plain = (path.is_file() or not path.exists()) and DEVICES not in path.absolute().parents
+    partial = path.with_name(f".{path.name}.partial") if plain else path
     try:
-        write(partial)
-        partial.chmod(0o666 & ~_umask())
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
+        yield partial
+        if plain:
+            partial.chmod(0o666 & ~_umask())
+            with open(partial, "rb") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        raise KotyaError(f"{path}: cannot be written ({(error.strerror or str(error)).lower()})") from None
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise Fault(f"{path}: could not be written ({reason}); what was there before is untouched") from None
     finally:
-        partial.unlink(missing_ok=True)
+        if plain:
+            with suppress(OSError):
+                partial.unlink()
 
 
 def _umask() -> int:
@@ -143,6 +159,7 @@ def load(path: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) ->
         raise KotyaError(f"{path}: there are no weights yet (model.safetensors); train or --resume it first")
     place = find_device(device)
     tensors = read_weights(path / WEIGHTS)
+    check_numbers(tensors, path / WEIGHTS)
     assign(model, tensors, path / WEIGHTS)
     return LoadedModel(model.to(place, dtype).eval(), config, vocabularies, read_recipe(path))
 
@@ -192,6 +209,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise KotyaError(f"{path}: broken or cut short ({error})") from None
+
+
+def check_numbers(tensors: dict[str, Tensor], path: Path) -> None:
+    """Raises Fault where a weight is NaN: nothing that such a model says would be a number."""
+    for name, tensor in tensors.items():
+        if tensor.numel() and tensor.amin().isnan():  # a pass over the memory, and no more of it
+            raise Fault(f"{path}: the weight {name} is not a number (NaN); take an earlier checkpoint")
 
 
 def assign(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

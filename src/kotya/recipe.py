@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from kotya.attention.reading import GuidedAlignmentConfig
 from kotya.config import Config
@@ -114,6 +114,17 @@ class Recipe(Config):
     model: Annotated[ModelConfig, BeforeValidator(_preset)]
     training: TrainingConfig
     search: SearchConfig = SearchConfig()
+
+    @field_validator("model")
+    @classmethod
+    def _one_matrix_has_one_vocabulary(cls, model: ModelConfig, info: Any) -> ModelConfig:
+        vocabulary = info.data.get("vocabulary")  # None where it was wrong itself
+        if model.share == "all" and vocabulary is not None and not vocabulary.joint:
+            raise ValueError(
+                "share: all is one matrix for both languages and needs vocabulary.joint: true; "
+                "with a vocabulary each, say share: output (or none)"
+            )
+        return model
 
     def data_root(self) -> Path:
         """The recipe's own root, else KOTYA_DATA, else `data`."""

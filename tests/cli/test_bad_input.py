@@ -12,23 +12,14 @@ import yaml
 
 from kotya import folder
 from kotya.cli.main import run
-from kotya.folder import FolderConfig
-from kotya.models.transformer import TransformerConfig
 from kotya.text.vocabulary import Vocabulary
+from tiny_model import LINES, write_model
 from training_corpus import content
-
-LINES = ["kot vidit dom", "sobaka lyubit sad"] * 10
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    vocabulary = Vocabulary.learn(LINES, 280)
-    small = TransformerConfig(size=16, heads=2, feed_forward=16, encoder_layers=1, decoder_layers=1)
-    config = FolderConfig(task="translation", model=small, banned=[0, 1, 2])
-    built = small.build(len(vocabulary), len(vocabulary))
-    path = tmp_path / "model"
-    folder.create(path, config=config, vocabularies=(vocabulary, vocabulary), recipe=None, model=built)
-    return path
+    return write_model(tmp_path / "model")
 
 
 @pytest.fixture
@@ -91,9 +82,55 @@ def test_an_empty_file(corpus: Path, tmp_path: Path, model: Path, refused: Calla
     assert "sections" in refused("train", tmp_path / "empty.yaml")
 
 
-def test_a_line_of_a_million_characters(tmp_path: Path, model: Path, refused: Callable[..., str]) -> None:
-    (tmp_path / "long").write_text("kot\n" + "kot " * 250_000 + "\n", encoding="utf-8")
-    assert "line 2" in refused("translate", model, tmp_path / "long")
+MILLION = "kot " * 250_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        (["translate", "model", "long"], "line 2"),
+        (["translate", "model", "short", "--prefix", "long"], "the prefix of line 2"),
+        (["translate", "model", "long", "--alignments"], "line 2"),
+        (["translate", "model", "long", "--trace", "trace"], "line 2"),
+        (["translate", "model", "long", "--sample", "2"], "line 2"),
+        (["evaluate", "model", "long", "short"], "line 2"),
+        (["score", "model", "long-source"], "the source of line 2"),
+        (["score", "model", "long-target"], "the translation of line 2"),
+        (["align", "model", "long-source"], "the source of pair 2"),
+        (["align", "model", "long-target"], "the target of pair 2"),
+        (["benchmark", "model", "long"], "line 2"),
+        (["show", "heads", "model", MILLION], "line 1"),
+        (["show", "heads", "model", MILLION, "--target", "kot"], "the sentence"),
+        (["show", "heads", "model", "kot", "--target", MILLION], "the target"),
+    ],
+)
+def test_a_line_of_a_million_characters(
+    tmp_path: Path, model: Path, refused: Callable[..., str], arguments: list[str], place: str
+) -> None:
+    files = {
+        "short": "kot\nkot\n",
+        "long": f"kot\n{MILLION}\n",
+        "long-source": f"kot\tkot\n{MILLION}\tkot\n",
+        "long-target": f"kot\tkot\nkot\t{MILLION}\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    names = [*files, "model", "trace"]
+    line = refused(*(tmp_path / one if one in names else one for one in arguments))
+    assert f"{place} has 250,000 pieces; a line may have 4,096" in line.replace("250,001", "250,000")
+    assert not (tmp_path / "trace").exists()
+
+
+@pytest.mark.parametrize("side", ["src", "tgt"])
+def test_a_line_of_a_million_characters_in_the_dev_set(
+    corpus: Path, tmp_path: Path, refused: Callable[..., str], side: str
+) -> None:
+    for name in ("dev.src", "dev.tgt"):
+        with open(corpus / name, "a", encoding="utf-8") as file:
+            file.write((MILLION if name.endswith(side) else "kot") + "\n")
+    line = refused("train", recipe(corpus, tmp_path / "r.yaml"), "-o", tmp_path / "run")
+    assert f"dev.{side}:21 has 250,0" in line
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_line_of_a_million_characters_in_training_is_dropped_and_counted(
@@ -112,6 +149,68 @@ def test_invalid_utf8(corpus: Path, tmp_path: Path, model: Path, refused: Callab
     assert "latin:2" in refused("translate", model, tmp_path / "latin")
     (corpus / "train.src").write_bytes(b"\xff\xfe\n" * 400)
     assert "train.src:1" in refused("train", recipe(corpus, tmp_path / "r.yaml"), "-o", tmp_path / "run")
+
+
+def test_invalid_utf8_in_training_without_a_recipe_is_dropped_and_counted(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, added in (("train.src", b"\xff\nkot\n"), ("train.tgt", b"cat\n\xff\n")):
+        with open(corpus / name, "ab") as file:
+            file.write(added)
+    files = ["--source", str(corpus / "train.src"), "--target", str(corpus / "train.tgt")]
+    settings = ["training.epochs=1", "training.evaluate_every=50", "vocabulary.size=300", "model.size=16"]
+    assert run(["train", *files, *settings, "-o", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().err
+    assert "400 pairs: transformer-tiny" in said
+    assert "training data: 400 pairs; dropped: 2 not UTF-8" in said
+
+
+def test_what_was_translated_is_printed_before_the_error(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").write_bytes(b"kot\n" * 40 + b"\xff\n" + b"kot\n" * 40)
+    (tmp_path / "trace").write_text("old")
+    for options in ([], ["--beam", "1"], ["--alignments"], ["--trace", str(tmp_path / "trace")]):
+        assert run(["translate", str(model), str(tmp_path / "in"), *options]) == 2
+        output = capsys.readouterr()
+        assert len(output.out.splitlines()) == 40
+        assert "in:41: not valid UTF-8" in output.err
+    assert (tmp_path / "trace").read_text() == "old"
+    assert not list(tmp_path.glob(".trace*"))
+
+
+def test_a_trace_that_cannot_be_written(tmp_path: Path, model: Path, refused: Callable[..., str]) -> None:
+    (tmp_path / "in").write_text("kot\n")
+    line = refused("translate", model, tmp_path / "in", "--trace", tmp_path / "none" / "trace")
+    assert "none/trace: cannot be written" in line
+
+
+def test_weights_that_are_no_numbers(tmp_path: Path, model: Path, refused: Callable[..., str]) -> None:
+    (tmp_path / "in").write_text("kot\tkot\n")
+    tensors = folder.read_weights(model / folder.WEIGHTS)
+    next(iter(tensors.values())).view(-1)[7] = float("nan")
+    folder.save_weights(model / folder.WEIGHTS, tensors)
+    for command in ("translate", "score", "align", "benchmark"):
+        line = refused(command, model, tmp_path / "in", code=1)
+        assert f"{model / folder.WEIGHTS}: the weight " in line
+
+
+def test_a_model_that_overflows(tmp_path: Path, model: Path, refused: Callable[..., str]) -> None:
+    """Its weights are numbers; what comes of them is none."""
+    (tmp_path / "in").write_text("kot\tkot\n")
+    tensors = folder.read_weights(model / folder.WEIGHTS)
+    for name in tensors:
+        if name.endswith("weight"):
+            tensors[name] = tensors[name] * 1e30
+    folder.save_weights(model / folder.WEIGHTS, tensors)
+    for options in (
+        ("translate", "--beam", 3),
+        ("translate", "--beam", 1),
+        ("translate", "--sample", 2),
+        ("score",),
+    ):
+        line = refused(options[0], model, tmp_path / "in", *options[1:], code=1)
+        assert f"{model}: what it predicts for line 1 is not a number" in line
 
 
 def test_a_folder_that_is_no_model(tmp_path: Path, refused: Callable[..., str]) -> None:

@@ -1,6 +1,7 @@
 """A person's way through the commands, on a tiny corpus: train, translate, score, evaluate, average, look, time."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -69,6 +70,33 @@ def test_translate_score_and_evaluate_agree(trained: Path, printed: Command) -> 
         assert float(row[1]) == pytest.approx(float(score[1]), abs=1e-4)
     report = json.loads(printed("evaluate", model, "--json"))
     assert {score["name"] for score in report["scores"]} >= {"BLEU", "chrF"}
+
+
+@pytest.mark.parametrize("settings", [("--coverage-penalty", 0.3), ("--coverage-penalty", 0), ()])
+@pytest.mark.parametrize("search", [("--beam", 4, "--nbest", 3), ("--sample", 3), ("--beam", 1)])
+def test_score_prints_what_translate_printed(
+    trained: Path, tmp_path: Path, printed: Command, settings: tuple[object, ...], search: tuple[object, ...]
+) -> None:
+    """Promise 3, through the commands: one sum and one score, also where the folder itself has a coverage penalty."""
+    model, lines = tmp_path / "model", trained / "test.src"
+    shutil.copytree(trained / "run", model)
+    config = json.loads((model / "config.json").read_text())
+    config["search"]["coverage_penalty"] = 0.2
+    (model / "config.json").write_text(json.dumps(config))
+    ranking = ("--normalization", "wu", "--length-penalty", 0.8, *settings)
+    translated = printed("translate", model, lines, *search, *ranking, "--scores", "--pieces").splitlines()
+    numbered = "--beam" not in search or "--nbest" in search
+    rows = [row.split("\t") for row in translated]
+    sources = lines.read_text().splitlines()
+    given = [sources[int(row.pop(0)) - 1] for row in rows] if numbered else sources
+    assert len(rows) == (36 if numbered else 12)
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text(
+        "".join(f"{source}\t{row[2]}\n" for source, row in zip(given, rows, strict=True)), encoding="utf-8"
+    )
+    scored = [row.split("\t") for row in printed("score", model, pairs, "--pieces", *ranking).splitlines()]
+    for row, score in zip(rows, scored, strict=True):
+        assert [float(score[0]), float(score[1])] == pytest.approx([float(row[0]), float(row[1])], abs=1e-4)
 
 
 def test_samples_are_all_printed(trained: Path, printed: Command) -> None:

@@ -1,5 +1,6 @@
 """A model folder, opened and used: promises 1 and 3 on a real Transformer, options, and what is refused."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 import kotya
 from kotya import folder
-from kotya.errors import KotyaError
+from kotya.errors import Fault, KotyaError
 from kotya.inference.translator import Translator
 from kotya.models.transformer import TransformerConfig
 from kotya.search.config import SearchConfig
@@ -60,10 +61,14 @@ def test_a_line_does_not_depend_on_its_neighbours(translator: Translator, option
     assert [found[0].pieces for found in again] == [found[0].pieces for found in together]
 
 
+@pytest.mark.parametrize("coverage", [0.0, 0.4])
 @pytest.mark.parametrize("options", [{"beam": 1}, {"beam": 4, "nbest": 3}, {"samples": 3, "nbest": 3}])
-def test_a_score_is_what_search_said(translator: Translator, options: dict[str, int]) -> None:
+def test_a_score_is_what_search_said(
+    translator: Translator, options: dict[str, int], coverage: float
+) -> None:
     """Promise 3."""
-    choice = translator.choice(scores=True, normalization="wu", length_penalty=0.7, **options)
+    ranked = {"normalization": "wu", "length_penalty": 0.7, "coverage_penalty": coverage}
+    choice = translator.choice(scores=True, **ranked, **options)
     said = [
         (line, candidate)
         for line, found in zip(LINES, translator.candidates(LINES, choice), strict=True)
@@ -111,6 +116,56 @@ def test_the_trace_ends_in_what_is_translated(translator: Translator) -> None:
         for line, (candidates, tree) in zip(LINES[:3], translator.trace(LINES[:3], choice), strict=True):
             assert candidates[0].text == translator.translate(line, beam=beam)
             assert tree["hypotheses"][0]["pieces"] == candidates[0].pieces
+
+
+def test_a_reader_that_fails_is_heard_after_what_is_owed(translator: Translator) -> None:
+    def failing() -> Iterator[str]:
+        yield from LINES[:5]
+        raise KotyaError("line 6 is bad")
+
+    def pairs() -> Iterator[tuple[str, str]]:
+        return ((line, "a cat") for line in failing())
+
+    choice = translator.choice(beam=2)
+    for found in (
+        translator.candidates(failing(), choice, workers=2),
+        translator.candidates(iter(LINES), choice, prefixes=failing()),
+        translator.trace(failing(), choice),
+        translator.aligned(failing(), choice, translator.aligner(), ahead=3),
+        translator.aligner().align(pairs()),
+        translator.score(pairs()),
+    ):
+        for _ in range(5):
+            next(found)
+        with pytest.raises(KotyaError, match="line 6 is bad"):
+            next(found)
+
+
+def test_a_line_too_long_is_heard_after_what_is_owed(translator: Translator) -> None:
+    long = "a " * 5000
+    choice = translator.choice(beam=2)
+    for found in (
+        translator.candidates([*LINES[:5], long], choice),
+        translator.candidates(LINES, choice, prefixes=[*[""] * 5, long]),
+        translator.aligner().align([("a", "cat")] * 5 + [("a", long)]),
+        translator.score([("a", "cat")] * 5 + [(long, "a")]),
+        translator.score([("a", "cat")] * 5 + [("a", long)]),
+        translator.score([("a", "a")] * 5 + [("a", "a " * 5000)], pieces=True),
+    ):
+        for _ in range(5):
+            next(found)
+        with pytest.raises(KotyaError, match=r"(line|pair) 6 has \d,\d+ pieces; a line may have 4,096"):
+            next(found)
+
+
+def test_attention_that_is_no_number_is_said(path: Path) -> None:
+    broken = kotya.load(path)
+    with torch.inference_mode():
+        next(broken.ensemble.models[0].decoder.parameters()).fill_(torch.nan)
+    with pytest.raises(
+        Fault, match=r"first: what it predicts for what stands beside 'a cat' is not a number"
+    ):
+        broken.align([("a cat", "a mat")])
 
 
 def test_wrong_wishes_are_refused(translator: Translator) -> None:

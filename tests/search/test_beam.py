@@ -1,6 +1,7 @@
 """Beam search against all outputs of a toy, listed; its rules, one at a time; its tree."""
 
 import math
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -155,15 +156,24 @@ def test_the_tree_holds_every_step_of_the_best_hypothesis() -> None:
                 assert chosen == pytest.approx(extension["log_probability"], abs=1e-5)
 
 
-def test_a_reader_that_fails_is_heard() -> None:
-    def lines() -> object:
-        yield from ()
-        raise ValueError("line 3")
-
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("count", [0, 1, 9])
+def test_a_reader_that_fails_is_heard_after_the_answers_to_all_before(count: int, workers: int) -> None:
+    from kotya.search.hypothesis import SearchLine
     from kotya.search.schedule import search_lines
 
-    with pytest.raises(ValueError, match="line 3"):
-        list(search_lines(lambda: Beam(Ensemble([toy()], END), ROLES, SearchConfig()), lines(), rows=2))  # type: ignore[arg-type]
+    def lines() -> Iterator[SearchLine]:
+        yield from (SearchLine([2 + i % 3] * (1 + 5 * i % 7), number=i) for i in range(count))
+        raise ValueError("the next line")
+
+    def make() -> Beam:
+        return Beam(Ensemble([toy()], END), ROLES, SearchConfig())
+
+    found = search_lines(make, lines(), rows=2, workers=workers)
+    for _ in range(count):
+        assert next(found)
+    with pytest.raises(ValueError, match="the next line"):
+        next(found)
 
 
 def test_answers_stream() -> None:

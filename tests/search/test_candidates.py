@@ -18,3 +18,12 @@ def test_they_are_those_of_the_whole_row(vocabulary: int, count: int) -> None:
     assert torch.equal(values, expected.values)
     assert torch.equal(logits.gather(1, places), values)
     assert torch.equal(best(logits), logits.argmax(-1))
+
+
+@pytest.mark.parametrize("place", [0, 300, 998])
+def test_a_nan_is_the_highest(place: int) -> None:
+    logits = torch.randn(3, 999)
+    logits[1, place] = torch.nan
+    assert best(logits)[1] == place
+    assert torch.equal(best(logits), logits.argmax(-1))
+    assert top(logits, 3)[1][1, 0] == place

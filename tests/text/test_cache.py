@@ -1,10 +1,13 @@
 """The token cache: what was encoded is read, dropped pairs are counted, stale or damaged caches are built again."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -148,14 +151,50 @@ def test_misaligned_files_leave_nothing_behind(corpus: Corpus) -> None:
 
 
 def test_what_a_killed_process_left_is_removed(corpus: Corpus) -> None:
-    folder = f"{corpus.folder}/cache/.building-{socket.gethostname()}-"
-    code = f"import os; os.makedirs({folder!r} + f'{{os.getpid()}}-key')"
-    subprocess.run([sys.executable, "-c", code], check=True)
-    alive = corpus.folder / "cache" / f".building-{socket.gethostname()}-{os.getppid()}-key"
-    alive.mkdir()
-    assert corpus.caches() != [alive.name]
+    host = socket.gethostname()
+    folder = f"{corpus.folder}/cache/.building-{host}-"
+    code = f"import os; os.makedirs({folder!r} + f'{{os.getpid()}}-abc'); print(os.getpid())"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    dead = int(done.stdout)
+    others = {
+        f".building-{host}-{os.getppid()}-abc",  # a living process's
+        f".building-{host}-2-{dead}-abc",  # that of a machine whose name begins like ours
+        f".building-{host}x-{dead}-abc",
+        f".building-{host}-{dead}",  # not ours at all
+    }
+    for name in others:
+        (corpus.folder / "cache" / name).mkdir()
+    assert len(corpus.caches()) == 5
     corpus.open()
-    assert [name for name in corpus.caches() if name.startswith(".")] == [alive.name]
+    assert {name for name in corpus.caches() if name.startswith(".")} == others
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_two_that_build_the_same_at_once_both_succeed(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch, damaged: bool
+) -> None:
+    """Both are past looking for a cache (or have found it damaged) before either has built one."""
+    expected = corpus.open()
+    if damaged:
+        (expected.folder / "cache.json").write_text("{")
+    else:
+        shutil.rmtree(expected.folder)
+    together, build = Barrier(2), cache.build
+
+    def slow(*arguments: object) -> None:
+        together.wait(20)
+        build(*arguments)  # type: ignore[arg-type]
+        together.wait(20)
+
+    monkeypatch.setattr(cache, "build", slow)
+    with ThreadPoolExecutor(2) as pool:
+        opened = [pool.submit(corpus.open) for _ in range(2)]
+        for one in opened:
+            tokens = one.result()
+            assert [tokens.text(i) for i in range(len(tokens))] == [
+                expected.text(i) for i in range(len(expected))
+            ]
+    assert corpus.caches() == [expected.folder.name]
 
 
 def test_a_full_disk_leaves_nothing_behind(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,13 @@
 """Readers: what they accept, and the one clear error for what they do not."""
 
 import gzip
+import io
 from pathlib import Path
 
 import pytest
 
 from kotya.errors import KotyaError
-from kotya.text.corpus import TextSource, parallel_marked, read_lines, read_parallel
+from kotya.text.corpus import TextSource, parallel_marked, read_input, read_lines, read_parallel
 
 
 def write(path: Path, content: bytes) -> Path:
@@ -20,6 +21,17 @@ def write(path: Path, content: bytes) -> Path:
 )
 def test_line_ends_byte_order_mark_and_gzip_change_nothing(tmp_path: Path, name: str, content: bytes) -> None:
     assert list(read_lines(write(tmp_path / name, content))) == ["one", "two"]
+
+
+def test_standard_input_is_read_as_files_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(content: bytes) -> list[str]:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+        return list(read_input(None))
+
+    assert read(b"\xef\xbb\xbfone\r\ntwo\n\xef\xbb\xbf\nlast") == ["one", "two", "\ufeff", "last"]
+    assert read(b"") == []
+    with pytest.raises(KotyaError, match="standard input, line 2: not valid UTF-8"):
+        read(b"one\n\xff\n")
 
 
 def test_only_newlines_end_a_line(tmp_path: Path) -> None:

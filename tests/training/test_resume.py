@@ -14,6 +14,8 @@ import yaml
 from safetensors.torch import load_file
 
 from kotya.errors import KotyaError
+from kotya.recipe import Recipe
+from kotya.training.loop import Loop
 from kotya.training.progress import Silent
 from kotya.training.run import train
 from training_corpus import content, small_recipe
@@ -75,3 +77,113 @@ def test_the_written_recipe_rebuilds_the_run_by_itself(corpus: Path, tmp_path: P
     again = recipes.read(tmp_path / "first" / "recipe.yaml")
     train(again, tmp_path / "second", reporter=Silent())
     assert same_weights(tmp_path / "first", tmp_path / "second")
+
+
+class Killed(BaseException):
+    """What no code catches."""
+
+
+def die(_: Loop) -> None:
+    raise Killed
+
+
+class Stopping(Silent):
+    """Asks the run to stop after an update."""
+
+    def __init__(self, update: int) -> None:
+        self.update = update
+
+    def step(self, update: int, record: dict[str, float]) -> None:
+        if update == self.update:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def patient(corpus: Path, average: int) -> Recipe:
+    """At a learning rate that changes next to nothing no evaluation is better than the first."""
+    return small_recipe(
+        corpus, updates=100, evaluate_every=2, learning_rate=1e-12, patience=2, average=average
+    )
+
+
+@pytest.mark.parametrize("average", [1, 2])
+def test_patience_ends_a_resumed_run_where_it_ends_an_undisturbed_one(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, average: int
+) -> None:
+    """Resumed after its end, after a signal on the way, and where it was killed with patience at its end."""
+    recipe, whole, stopped, cut = (patient(corpus, average), *(tmp_path / name for name in "abc"))
+    outcome = train(recipe, whole, reporter=Silent())
+    assert (outcome.update, outcome.finished) == (6, True)
+    log = log_of(whole)
+    assert not train(recipe, stopped, reporter=Stopping(4)).finished
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "_finish", die)
+        with pytest.raises(Killed):
+            train(recipe, cut, reporter=Silent())
+    before = (whole / "model.safetensors").read_bytes()
+    for run in (whole, stopped, cut):
+        assert train(recipe, run, reporter=Silent(), resume=True) == outcome
+        assert log_of(run) == log
+        assert (run / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_kill_before_any_operation_on_files_loses_nothing(
+    corpus: Path, tmp_path: Path, stride: int
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    plan = content(corpus, updates=6, evaluate_every=2)
+    recipe.write_text(yaml.safe_dump(plan), encoding="utf-8")
+    command = [sys.executable, Path(__file__).with_name("killed_anywhere.py"), recipe, tmp_path, str(stride)]
+    done = subprocess.run(
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 40
+
+
+@pytest.fixture
+def halfway(corpus: Path, tmp_path: Path) -> tuple[Recipe, Path]:
+    """A run that was stopped after update 6 of 12; its checkpoints are 4, of weights alone, and 6."""
+    recipe, run = small_recipe(corpus), tmp_path / "halfway"
+    train(recipe, run, reporter=Stopping(6))
+    names = {path.name: (path / "optimizer.safetensors").exists() for path in (run / "checkpoints").iterdir()}
+    assert names == {"0000004": False, "0000006": True}
+    return recipe, run
+
+
+@pytest.mark.parametrize(
+    "cut", ['{"update": 7, "loss": 4.', '{"update": 8, "dev": {"BLEU": 0.5}', "\x00\x00"]
+)
+def test_a_log_line_that_a_kill_cut_short_is_taken_back(halfway: tuple[Recipe, Path], cut: str) -> None:
+    recipe, run = halfway
+    with open(run / "metrics.jsonl", "a", encoding="utf-8") as log:
+        log.write(cut)
+    assert train(recipe, run, reporter=Silent(), resume=True).update == 12
+    assert [update for update, dev in log_of(run) if not dev] == list(range(1, 13))
+
+
+def test_a_damaged_log_or_checkpoint_is_named(halfway: tuple[Recipe, Path]) -> None:
+    recipe, run = halfway
+    log, progress = run / "metrics.jsonl", run / "checkpoints" / "0000006" / "progress.json"
+    logged, stood = log.read_text(), progress.read_text()
+    log.write_text("nonsense\n" + logged)
+    with pytest.raises(KotyaError, match=r"metrics\.jsonl:1: not a record"):
+        train(recipe, run, reporter=Silent(), resume=True)
+    log.write_text(logged)
+    progress.write_text(stood[:-3])
+    with pytest.raises(KotyaError, match=r"0000006/progress\.json: broken or cut short"):
+        train(recipe, run, reporter=Silent(), resume=True)
+
+
+def test_a_run_goes_on_from_the_newest_checkpoint_with_an_optimizer(halfway: tuple[Recipe, Path]) -> None:
+    recipe, run = halfway
+    whole = run / "checkpoints" / "0000006"
+    later = whole.with_name("0000007")
+    later.mkdir()
+    for name in ("model.safetensors", "progress.json"):
+        (later / name).write_bytes((whole / name).read_bytes())
+    assert train(recipe, run, reporter=Silent(), resume=True).update == 12
+    for optimizer in (run / "checkpoints").rglob("optimizer.safetensors"):
+        optimizer.unlink()
+    with pytest.raises(KotyaError, match="no checkpoint is whole"):
+        train(recipe, run, reporter=Silent(), resume=True)

@@ -1,7 +1,7 @@
 """The `kotya` command: a table of commands, each imported only when it is called, and one line for every error.
 
 Exit codes: 0 done, 1 a fault (disk full, NaN in the loss), 2 the person's mistake, 130 interrupted,
-141 the reader of a pipe left.
+141 the reader of the output left.
 """
 
 import difflib
@@ -11,8 +11,9 @@ import inspect
 import os
 import re
 import sys
+import threading
 from importlib import metadata
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -126,35 +127,69 @@ def prepare_to_compute() -> None:
     tune_allocator()
 
 
-def main() -> None:
+def main() -> NoReturn:
     """The console script: run the command and turn whatever happens into an exit code and at most one line."""
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="strict" if stream is not sys.stderr else "replace")
-    sys.exit(run(sys.argv[1:]))
+    leave(run(sys.argv[1:]))
+
+
+def leave(code: int) -> NoReturn:
+    """End the process.
+
+    A thread may still wait for a line of standard input. It holds the stream's lock, and the interpreter's own way
+    out would want that lock and abort; so what was written is flushed, and the thread is left where it is.
+    """
+    sys.stderr.flush()
+    if any(thread.daemon for thread in threading.enumerate()):
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
     """Run one command line; returns its exit code, having written the error, if any, as one line on stderr."""
     try:
-        command = typer.main.get_command(app)
-        command.help = keep_examples(command.help or "")
-        result = command.main(args=arguments, prog_name="kotya", standalone_mode=False)
-        sys.stdout.flush()
-        return result if isinstance(result, int) else 0
+        return invoke(arguments)
     except BrokenPipeError:
-        # Whoever read our output left (`| head`): what Python would still flush goes nowhere, quietly.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()  # whoever read it left (`| head`)
         return 141
     except KeyboardInterrupt:
-        say("interrupted")
-        return 130
+        code, message = 130, "interrupted"
     except Exception as error:
         if os.environ.get("KOTYA_TRACEBACK"):
             raise
         code, message = explain(error)
-        say(message)
-        return code
+    flush_output()  # what the command had done before comes before what went wrong
+    say(message)
+    return code
+
+
+def invoke(arguments: list[str]) -> int:
+    """Run the command. (Typer's own `main` would make 1 of a reader that left, and be silent when interrupted.)"""
+    command = typer.main.get_command(app)
+    command.help = keep_examples(command.help or "")
+    code = 0
+    try:
+        with command.make_context("kotya", arguments) as context:
+            command.invoke(context)
+    except typer.Exit as done:
+        code = done.exit_code
+    sys.stdout.flush()
+    return code
+
+
+def flush_output() -> None:
+    """Write what is still held back; where that fails, an error is about to be said that came first."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        discard_output()
+
+
+def discard_output() -> None:
+    """What is still held back goes nowhere, so that Python does not stumble over it on its way out."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(message: str) -> None:

@@ -161,10 +161,12 @@ def row(candidate: "Candidate", number: int | None, *, scores: bool, pieces: boo
 def traced(
     translator: "Translator", lines: "Iterator[str]", choice: "Choice", path: Path
 ) -> "Iterator[list[Candidate]]":
-    """Translate, and write the beam tree of every line."""
+    """Translate, and write the beam tree of every line; the file is there when all are."""
     import json
 
-    with open(path, "w", encoding="utf-8") as file:
+    from kotya.folder import replacing
+
+    with replacing(path) as partial, open(partial, "w", encoding="utf-8") as file:
         for candidates, tree in translator.trace(lines, choice):
             json.dump(tree, file, ensure_ascii=False)
             file.write("\n")

@@ -7,7 +7,7 @@ the source links nothing. Nothing of this rides through search: a translation is
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice, tee
+from itertools import tee
 from typing import Any
 
 import numpy as np
@@ -17,15 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kotya.attention.reading import Reading, read, watch
-from kotya.errors import KotyaError
+from kotya.inference.windows import windows
 from kotya.search.ensemble import Ensemble
 from kotya.text.alignments import Links
+from kotya.text.longest import check_length
 from kotya.text.symmetrization import Heuristic, symmetrize
 from kotya.text.vocabulary import Vocabulary
 
 END = "‹end›"
-LONGEST = 4096
-"""Pieces of either side. Attention over more takes memory by the square; it is no sentence."""
 _WINDOW = 512
 _CELLS = 1 << 16
 """Lines × target positions × source positions at once: what one head holds."""
@@ -96,23 +95,20 @@ class Aligner:
         self.source, self.target = vocabularies
 
     def align(self, pairs: Iterable[tuple[str, str]]) -> Iterator[WordAlignment]:
-        """The alignment of every pair, in their order. Raises KotyaError for a side of more than 4,096 pieces."""
-        number = 0
-        for window in windows(pairs):
-            sources, targets = (
-                Side.of_texts(vocabulary, texts)
-                for vocabulary, texts in zip(
-                    (self.source, self.target), zip(*window, strict=True), strict=True
-                )
-            )
-            for source, target in zip(sources, targets, strict=True):
-                number += 1
-                longest = max(len(source.ids), len(target.ids))
-                if longest > LONGEST:
-                    raise KotyaError(
-                        f"pair {number} has a side of {longest:,} pieces; a side may have {LONGEST:,}: split it"
-                    )
-            yield from self.read(list(zip(sources, targets, strict=True)))
+        """The alignment of every pair, in their order.
+
+        Raises KotyaError for a side of more than 4,096 pieces, after the alignments of the pairs before it.
+        """
+        for window in windows(self._sides(pairs), _WINDOW):
+            yield from self.read(window)
+
+    def _sides(self, pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[Side, Side]]:
+        """Pairs in pieces."""
+        for number, (one, two) in enumerate(pairs, start=1):
+            [source], [target] = Side.of_texts(self.source, [one]), Side.of_texts(self.target, [two])
+            check_length(source.ids, f"the source of pair {number}")
+            check_length(target.ids, f"the target of pair {number}")
+            yield source, target
 
     def read(self, pairs: Sequence[tuple[Side, Side]]) -> list[WordAlignment]:
         """Pairs in pieces, those of near length together in a pass."""
@@ -129,7 +125,10 @@ class Aligner:
 
     @torch.inference_mode()
     def _weights(self, pairs: Sequence[tuple[Side, Side]]) -> Float[Tensor, "rows steps source"]:
-        """Of every step, the begin's and that of each target piece, on every source piece and the end."""
+        """Of every step, the begin's and that of each target piece, on every source piece and the end.
+
+        Raises Fault where it is NaN.
+        """
         ensemble, begin, end = self.ensemble, self.target.begin, self.target.end
         memories = ensemble.encode([source.ids for source, _ in pairs])
         longest = max(len(target.ids) for _, target in pairs)
@@ -140,7 +139,10 @@ class Aligner:
             with watch(model.decoder, self.reading) as maps:
                 model.decoder(inputs, memory)
             read_by_each.append(read(maps, self.reading).float())
-        return torch.stack(read_by_each).mean(0)
+        weights = torch.stack(read_by_each).mean(0)
+        if weights.isnan().any():
+            raise ensemble.no_number(f"what stands beside {' '.join(pairs[0][0].words)[:60]!r}")
+        return weights
 
     def _words(self, source: Side, target: Side, weights: Weights) -> WordAlignment:
         """From steps and pieces to words."""
@@ -192,13 +194,6 @@ def symmetrized(
     for one, other in zip(forward.align(here), turned, strict=True):
         backward = frozenset((source, target) for target, source in other.links)
         yield replace(one, links=symmetrize(one.links, backward, heuristic))
-
-
-def windows(pairs: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
-    """Pairs, so many at a time as are sorted together."""
-    ahead = iter(pairs)
-    while window := list(islice(ahead, _WINDOW)):
-        yield window
 
 
 def fitting(pairs: Sequence[tuple[Side, Side]]) -> int:

@@ -13,6 +13,7 @@ from kotya.attention.reading import is_cross
 from kotya.attention.recorder import record_attention
 from kotya.folder import LoadedModel
 from kotya.inference.alignment import END
+from kotya.text.longest import check_length
 
 BEGIN = "‹begin›"
 
@@ -35,9 +36,14 @@ class Attention:
 
 @torch.inference_mode()
 def attend(loaded: LoadedModel, source: str, target: str) -> Attention:
-    """Read a sentence and its translation and keep all attention weights."""
+    """Read a sentence and its translation and keep all attention weights.
+
+    Raises KotyaError where either has more than 4,096 pieces.
+    """
     read, written = loaded.vocabularies
     source_ids, target_ids = read.encode(source), written.encode(target)
+    check_length(source_ids, "the sentence")
+    check_length(target_ids, "the target")
     device = next(loaded.model.parameters()).device
     sources = torch.tensor([[*source_ids, read.end]], device=device)
     lengths = torch.tensor([len(source_ids) + 1], device=device)

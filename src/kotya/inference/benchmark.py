@@ -16,6 +16,7 @@ from kotya.folder import LoadedModel
 from kotya.inference.loading import load
 from kotya.inference.translator import Translator
 from kotya.tasks.translation import collate
+from kotya.text.longest import check_length
 
 ENCODED = 64
 """Lines in a batch that is only encoded."""
@@ -36,13 +37,15 @@ def benchmark(
 ) -> Iterator[dict[str, Any]]:
     """Measure, and hand over each measurement as it is made: what, with what settings, how much a second.
 
-    Raises KotyaError where there is no line to translate.
+    Raises KotyaError where there is no line to translate, or one of more than 4,096 pieces.
     """
+    translator = load(path, device=device)
+    for number, line in enumerate(lines, start=1):
+        check_length(translator.source.encode(line), f"line {number}")
     lines = [line for line in lines if line.strip()]
     if not lines:
         raise KotyaError("there is no line to translate: the benchmark needs some")
     yield {"what": "load", "seconds": median(lambda: load(path, device=device), repeats)}
-    translator = load(path, device=device)
     yield encoding(translator, lines, repeats)
     for beam in beams:
         for size in batches:

@@ -50,4 +50,5 @@ def load(
         first.config.search,
         first.config.banned,
         reading=guided.reading if guided is not None else None,
+        name=", ".join(map(str, paths)),
     )

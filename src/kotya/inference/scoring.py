@@ -1,11 +1,14 @@
 """log p(y|x) of given translations: one forced pass, the same numbers that search adds up step by step."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from kotya.inference.windows import windows
+from kotya.search.coverage import Coverage
 from kotya.search.ensemble import Ensemble, mixed
 from kotya.search.hypothesis import Roles
 
@@ -15,22 +18,43 @@ _POSITIONS = 1024
 """Target positions at once; the logits of all of them are held."""
 
 
-def score_pairs(ensemble: Ensemble, roles: Roles, pairs: Iterable[Pair]) -> Iterator[tuple[int, float]]:
-    """The length, end counted, and Σ log p with the end, of every target; ids without begin and end."""
-    source = iter(pairs)
-    while window := list(islice(source, _WINDOW)):
+@dataclass(frozen=True)
+class Scored:
+    """What search would say of a target."""
+
+    length: int
+    """The end counted."""
+    log_probability: float
+    """Σ log p, with the end."""
+    coverage: float
+    """The coverage penalty, or 0."""
+
+
+def score_pairs(
+    ensemble: Ensemble, roles: Roles, pairs: Iterable[Pair], coverage: Coverage | None = None
+) -> Iterator[Scored]:
+    """Every target, as ids without begin and end, given its source. Raises Fault for a probability that is NaN."""
+    number = 0
+    for window in windows(pairs, _WINDOW):
         order = sorted(range(len(window)), key=lambda i: (len(window[i][1]), len(window[i][0])))
-        sums: dict[int, float] = {}
+        found: dict[int, Scored] = {}
         while order:
-            longest = max(len(window[i][1]) for i in order[-1:]) + 1
+            longest = len(window[order[-1]][1]) + 1
             count = max(1, _POSITIONS // longest)
             chosen, order = order[-count:], order[:-count]
-            sums.update(zip(chosen, _sums(ensemble, roles, [window[i] for i in chosen]), strict=True))
-        yield from ((len(window[i][1]) + 1, sums[i]) for i in range(len(window)))
+            some = _score(ensemble, roles, [window[i] for i in chosen], coverage)
+            found.update(zip(chosen, some, strict=True))
+        for i in range(len(window)):
+            number += 1
+            if math.isnan(found[i].log_probability):
+                raise ensemble.no_number(f"line {number}")
+            yield found[i]
 
 
 @torch.inference_mode()
-def _sums(ensemble: Ensemble, roles: Roles, pairs: Sequence[Pair]) -> list[float]:
+def _score(
+    ensemble: Ensemble, roles: Roles, pairs: Sequence[Pair], coverage: Coverage | None
+) -> list[Scored]:
     memories = ensemble.encode([source for source, _ in pairs])
     longest = max(len(target) for _, target in pairs) + 1
     rows = [[roles.begin, *target, *[roles.end] * (longest - len(target))] for _, target in pairs]
@@ -44,5 +68,11 @@ def _sums(ensemble: Ensemble, roles: Roles, pairs: Sequence[Pair]) -> list[float
     log_p: Tensor = logits.float().log_softmax(-1).gather(2, tokens[:, 1:, None])[..., 0]
     lengths = torch.tensor([len(target) + 1 for _, target in pairs], device=ensemble.device)
     real = torch.arange(longest, device=ensemble.device) < lengths[:, None]
-    sums: list[float] = (log_p * real).sum(1).tolist()
-    return sums
+    sums = (log_p * real).sum(1).tolist()
+    penalties = [0.0] * len(pairs)
+    if coverage is not None:
+        penalties = coverage([(memories, row, target) for row, (_, target) in enumerate(pairs)])
+    return [
+        Scored(len(target) + 1, total, penalty)
+        for (_, target), total, penalty in zip(pairs, sums, penalties, strict=True)
+    ]

@@ -8,12 +8,14 @@ from typing import Any, overload
 
 from kotya.attention.reading import Reading
 from kotya.errors import KotyaError
-from kotya.inference.alignment import LONGEST, Aligner, Side, WordAlignment
+from kotya.inference.alignment import Aligner, Side, WordAlignment
 from kotya.inference.scoring import score_pairs
+from kotya.inference.windows import windows
 from kotya.models.seq2seq import Seq2Seq
 from kotya.search.batch import Batch
 from kotya.search.beam import Beam
 from kotya.search.config import SamplingConfig, SearchConfig
+from kotya.search.coverage import Coverage
 from kotya.search.ensemble import Ensemble
 from kotya.search.greedy import Greedy
 from kotya.search.hypothesis import Hypothesis, Roles, SearchLine
@@ -21,6 +23,7 @@ from kotya.search.mbr import UtilityName, expected_utilities, sentence_utility
 from kotya.search.sampling import Sampling
 from kotya.search.schedule import search_lines
 from kotya.search.trace import LineTrace
+from kotya.text.longest import check_length
 from kotya.text.vocabulary import Vocabulary
 
 _ROWS = 160
@@ -70,12 +73,13 @@ class Translator:
         search: SearchConfig,
         banned: Sequence[int],
         reading: Reading | None = None,
+        name: str = "the model",
     ) -> None:
-        """`reading` is how its attention is read as an alignment, where it was taught one."""
+        """`reading` is how its attention is read as an alignment, where it was taught one; `name` is for errors."""
         self.source, self.target = vocabularies
         self.search, self.reading = search, reading or Reading()
         self.roles = Roles(self.target.begin, self.target.end, tuple(banned))
-        self.ensemble = Ensemble(models, self.source.end)
+        self.ensemble = Ensemble(models, self.source.end, name)
 
     @overload
     def translate(self, text: str, **options: Any) -> str: ...
@@ -122,7 +126,8 @@ class Translator:
     ) -> Iterator[list[Candidate]]:
         """Translations of every line, best first, in input order and as soon as they are there.
 
-        Raises KotyaError for a line of more than 4,096 pieces.
+        Raises KotyaError for a line of more than 4,096 pieces, Fault for a probability that is NaN; answers to the
+        lines before it come first.
         """
         choice = choice or Choice(self.search)
         rows = max(1, self._rows(choice))
@@ -140,15 +145,13 @@ class Translator:
         config = choice.search
         if config.beam == 1:  # the first to end wins, as in greedy search
             config = config.model_copy(update={"stop": "first-beam"})
-        for number, line in enumerate(self._lines(lines, None)):
-            traces: dict[int, LineTrace] = {}
-            beam = Beam(self.ensemble, self.roles, config, traces=traces)
-            [hypotheses] = search_lines(lambda beam=beam: beam, [SearchLine(line.source)], rows=1)  # type: ignore[misc]
-            candidates = self._candidates(hypotheses, Choice(config))
-            yield (
-                candidates,
-                traces[0].tree(number, self.source.pieces(line.source), self.target.pieces, hypotheses),
-            )
+        traces: dict[int, LineTrace] = {}
+        beam = Beam(self.ensemble, self.roles, config, traces=traces)
+        found = search_lines(lambda: beam, self._lines(lines, None), rows=1)
+        for number, hypotheses in enumerate(found):
+            one = traces.pop(number)
+            tree = one.tree(number, self.source.pieces(one.line.source), self.target.pieces, hypotheses)
+            yield self._candidates(hypotheses, Choice(config)), tree
 
     def aligner(self, **reading: Any) -> Aligner:
         """Reads word alignments of given pairs; options are those of `Reading`, over the model's own."""
@@ -176,8 +179,7 @@ class Translator:
                 waiting.append(line)
                 yield line
 
-        found = self.candidates(noted(), choice, **running)
-        while window := list(islice(found, ahead)):
+        for window in windows(self.candidates(noted(), choice, **running), ahead):
             sources = Side.of_texts(self.source, [waiting.popleft() for _ in window])
             pairs = [
                 (source, Side.of_output(self.target, self.target.ids(one.pieces)))
@@ -190,9 +192,15 @@ class Translator:
     def score(
         self, pairs: Iterable[tuple[str, str]], *, pieces: bool = False, config: SearchConfig | None = None
     ) -> Iterator[Score]:
-        """How likely each target is, given its source; with `pieces` the target is pieces with spaces between them."""
+        """How likely each target is, given its source; with `pieces` the target is pieces with spaces between them.
+
+        Raises KotyaError for a side of more than 4,096 pieces, Fault for a probability that is NaN.
+        """
         config = config or self.search
         penalty = config.penalty()
+        coverage = (
+            Coverage(self.ensemble, self.roles, config.coverage_penalty) if config.coverage_penalty else None
+        )
 
         def ids(target: str) -> list[int]:
             return (
@@ -201,9 +209,16 @@ class Translator:
                 else self.target.encode(target)
             )
 
-        encoded = ((self.source.encode(source), ids(target)) for source, target in pairs)
-        for length, log_probability in score_pairs(self.ensemble, self.roles, encoded):
-            yield Score(log_probability, log_probability / penalty(length))
+        def encoded() -> Iterator[tuple[list[int], list[int]]]:
+            for number, (source, target) in enumerate(pairs, start=1):
+                both = self.source.encode(source), ids(target)
+                check_length(both[0], f"the source of line {number}")
+                check_length(both[1], f"the translation of line {number}")
+                yield both
+
+        for one in score_pairs(self.ensemble, self.roles, encoded(), coverage):
+            score = one.log_probability / penalty(one.length) + one.coverage
+            yield Score(one.log_probability, score)
 
     def _rows(self, choice: Choice) -> int:
         if choice.sampling:
@@ -228,14 +243,13 @@ class Translator:
         chunk = _CHUNK if isinstance(lines, Sequence) else 1
         while taken := list(islice(ahead, chunk)):
             for source in self.source.encode_batch(taken):
-                if len(source) > LONGEST:
-                    raise KotyaError(
-                        f"line {number + 1} has {len(source):,} pieces; a line may have {LONGEST:,}: split it"
-                    )
+                check_length(source, f"line {number + 1}")
                 prefix = next(texts, None)
                 if prefix is None:
                     raise KotyaError(f"there are {number} prefixes but more lines: give one a line")
-                yield SearchLine(source, self.target.encode(prefix) if prefix else [], number)
+                begun = self.target.encode(prefix) if prefix else []
+                check_length(begun, f"the prefix of line {number + 1}")
+                yield SearchLine(source, begun, number)
                 number += 1
         if prefixes is not None and next(texts, None) is not None:
             raise KotyaError(f"there are {number} lines but more prefixes: give one a line")

@@ -16,7 +16,7 @@ from kotya.models.cnn import CNNDecoderConfig, CNNEncoderConfig
 from kotya.models.luong import LuongDecoderConfig
 from kotya.models.rnn_decoder import RNNDecoderConfig
 from kotya.models.rnn_encoder import RNNEncoderConfig
-from kotya.models.seq2seq import Seq2Seq, embedding_weight
+from kotya.models.seq2seq import Seq2Seq, check_shared, embedding_weight
 from kotya.models.transformer import PRESETS as TRANSFORMERS
 from kotya.models.transformer import TransformerConfig, TransformerDecoderConfig, TransformerEncoderConfig
 
@@ -64,6 +64,7 @@ class ComposedConfig(Config):
 
     def build(self, source_size: int, target_size: int) -> Seq2Seq:
         """A model with fresh weights for vocabularies of these sizes."""
+        check_shared(self.share, source_size, target_size)
         source = embedding_weight(source_size, self.encoder.embedding_size)
         target = source if self.share == "all" else embedding_weight(target_size, self.decoder.embedding_size)
         output = target if self.share != "none" else embedding_weight(target_size, self.decoder.output_size)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from kotya.errors import KotyaError
 from kotya.models.cross_entropy import linear_cross_entropy
 
 CellKind = Literal["tanh", "gru", "lstm"]
@@ -145,6 +146,15 @@ def embedding_weight(vocabulary: int, size: int) -> nn.Parameter:
     weight = nn.Parameter(torch.empty(vocabulary, size))
     nn.init.normal_(weight, std=size**-0.5)
     return weight
+
+
+def check_shared(share: str, source: int, target: int) -> None:
+    """One matrix for both sides has as many rows as either has pieces. Raises KotyaError where they differ."""
+    if share == "all" and source != target:
+        raise KotyaError(
+            f"share: all is one matrix for both languages, but there are {source:,} source and {target:,} target "
+            "pieces; with a vocabulary each, say share: output (or none)"
+        )
 
 
 class Seq2Seq(nn.Module):

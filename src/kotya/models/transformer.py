@@ -21,7 +21,15 @@ from kotya.attention.multihead import MultiHeadAttention
 from kotya.attention.positions import Layout, LearnedPositions, SinusoidalPositions
 from kotya.config import Config
 from kotya.dropout import Dropout
-from kotya.models.seq2seq import Decoder, Encoder, Memory, MemoryShape, Seq2Seq, embedding_weight
+from kotya.models.seq2seq import (
+    Decoder,
+    Encoder,
+    Memory,
+    MemoryShape,
+    Seq2Seq,
+    check_shared,
+    embedding_weight,
+)
 
 Activation = Literal["relu", "gelu", "swish", "swiglu"]
 Normalization = Literal["layer", "rms"]
@@ -76,6 +84,7 @@ class TransformerConfig(Config):
 
     def build(self, source_size: int, target_size: int) -> Seq2Seq:
         """A model with fresh weights (Glorot and Bengio 2010) for vocabularies of these sizes."""
+        check_shared(self.share, source_size, target_size)
         source = Embedding(self, embedding_weight(source_size, self.size))
         target = source if self.share == "all" else Embedding(self, embedding_weight(target_size, self.size))
         output = target.weight if self.share != "none" else embedding_weight(target_size, self.size)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from kotya.errors import Fault
 from kotya.models.seq2seq import Memory
 from kotya.search.ensemble import Ensemble, EnsembleState
 from kotya.search.hypothesis import Hypothesis, Roles, SearchLine
@@ -59,6 +60,10 @@ class Batch(ABC):
         logits, state = ensemble.extend(inputs, ensemble.start(memories), all_positions=True)
         chosen = logits[:, :-1].float().log_softmax(-1).gather(2, inputs[:, 1:, None])
         return Beginning(lines, memories, state, logits[:, -1], chosen[..., 0].sum(1))
+
+    def no_number(self, line: SearchLine) -> Fault:
+        """The error for a line whose probabilities are NaN."""
+        return self.ensemble.no_number(f"line {line.number + 1}")
 
     def ban(self, scores: Float[Tensor, "rows vocabulary"]) -> Float[Tensor, "rows vocabulary"]:
         """No output holds these. After normalisation: the probability of the others does not change. In place."""

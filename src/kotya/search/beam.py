@@ -6,6 +6,7 @@ hypotheses are ranked by their score, log p / penalty(n) + coverage (Wu et al. 2
 more are wanted.
 """
 
+import math
 from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from kotya.errors import Fault
 from kotya.models.seq2seq import Memory
 from kotya.search.batch import Answer, Batch, Beginning
 from kotya.search.candidates import top
@@ -206,7 +208,10 @@ class Beam(Batch):
     ) -> tuple[list[int], list[Answer]]:
         """Which lines go on, and the answers of the others."""
         kept, answers = [], []
-        for i, (line, best_open) in enumerate(zip(lines, open_total[:, 0].tolist(), strict=True)):
+        highest = torch.stack([extensions.total[:, 0], open_total[:, 0]], dim=1).tolist()
+        for i, (line, (best, best_open)) in enumerate(zip(lines, highest, strict=True)):
+            if math.isnan(best):  # a NaN sorts before all numbers
+                raise self.no_number(line.line)
             scores = [hypothesis.score for hypothesis in line.finished]
             hopeless = best_open == -torch.inf
             over = hopeless or self.stop(scores, best_open, line.length + 1, line.cap)
@@ -215,6 +220,10 @@ class Beam(Batch):
             if not over:
                 kept.append(i)
                 continue
+            if not line.finished:
+                raise Fault(
+                    f"{self.ensemble.name}: every output for line {line.line.number + 1} has probability 0"
+                )
             if line.trace is not None and self.traces is not None:
                 self.traces[line.line.number] = line.trace
             answers.append((line.line, line.finished[: self.config.nbest]))

@@ -48,4 +48,5 @@ def best(logits: Float[Tensor, "rows vocabulary"]) -> Int[Tensor, "rows"]:
     if whole == vocabulary:
         return place
     rest, rest_place = logits[:, whole:].max(-1)
-    return torch.where(rest > maxima.amax(-1), rest_place + whole, place)
+    # as argmax, it takes a NaN for the highest
+    return torch.where((rest > maxima.amax(-1)) | rest.isnan(), rest_place + whole, place)

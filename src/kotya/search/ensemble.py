@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from kotya.errors import Fault
 from kotya.models.seq2seq import DecoderState, Memory, Seq2Seq
 
 
@@ -32,9 +33,10 @@ class EnsembleState:
 class Ensemble:
     """Models with equal target vocabularies. One model is an ensemble of one, at no cost."""
 
-    def __init__(self, models: Sequence[Seq2Seq], end: int) -> None:
+    def __init__(self, models: Sequence[Seq2Seq], end: int, name: str = "the model") -> None:
+        """`name` is what errors call it."""
         self.models = list(models)
-        self.end = end
+        self.end, self.name = end, name
         self.device = next(self.models[0].parameters()).device
 
     def encode(self, sources: Sequence[Sequence[int]]) -> list[Memory]:
@@ -45,6 +47,13 @@ class Ensemble:
         batch = torch.tensor(ids, device=self.device)
         counts = torch.tensor(lengths, device=self.device)
         return [model.encode(batch, counts) for model in self.models]
+
+    def no_number(self, place: str) -> Fault:
+        """The error for a probability that is NaN."""
+        return Fault(
+            f"{self.name}: what it predicts for {place} is not a number (NaN); "
+            "its weights are broken, or too large for the precision it is used in"
+        )
 
     def start(self, memories: Sequence[Memory]) -> EnsembleState:
         return EnsembleState(

@@ -4,6 +4,7 @@ A line that ended stays as an idle row until a quarter of the rows are idle: dro
 others, and waiting a little is cheaper than copying at every end.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -58,9 +59,11 @@ class Greedy(Batch):
         return answers
 
     def _choose(self, logits: Tensor, total: Tensor, rows: list[Growing]) -> tuple[Tensor, Tensor]:
-        """The next token of each row and the sum of log p with it."""
+        """The next token of each row and the sum of log p with it; without `scores` 0, or NaN where a logit is."""
         scores = self.ban(logits.float().log_softmax(-1) if self.scores else logits)
         chosen = best(scores)
+        if not self.scores:
+            total = total + 0.0 * scores.gather(1, chosen[:, None])[:, 0]
         last = [i for i, row in enumerate(rows) if len(row.tokens) >= row.cap - 1]
         if last:
             chosen[last] = self.roles.end
@@ -69,17 +72,23 @@ class Greedy(Batch):
         return chosen, total
 
     def _grow(self, rows: list[Growing], chosen: Tensor, total: Tensor) -> list[Answer]:
-        answers: list[Answer] = []
-        sums = total.tolist() if self.scores else None
+        ended = []
         for i, (row, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
             if row.over:
                 continue
             if token != self.roles.end:
                 row.tokens.append(token)
-                continue
+            else:
+                ended.append(i)
+        answers: list[Answer] = []
+        sums = total.tolist() if ended else []
+        for row, log_probability in ((rows[i], sums[i]) for i in ended):
+            if math.isnan(log_probability):
+                raise self.no_number(row.line)
             row.over = True
             length = len(row.tokens) + 1
-            log_probability = sums[i] if sums else float("nan")
+            if not self.scores:
+                log_probability = math.nan
             score = log_probability / self.penalty(length)
             answers.append(
                 (row.line, [Hypothesis(row.tokens, log_probability, score, finished=length < row.cap)])

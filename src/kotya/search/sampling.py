@@ -4,6 +4,7 @@ The uniform number behind each draw is a hash of (seed, line, draw, step), so a 
 Log p of a sample is the model's own, whatever it was drawn from.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -11,8 +12,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from kotya.models.seq2seq import Memory
 from kotya.search.batch import Answer, Batch, Beginning, Growing
 from kotya.search.config import SamplingConfig, SearchConfig
+from kotya.search.coverage import Coverage
 from kotya.search.ensemble import Ensemble
 from kotya.search.hypothesis import Hypothesis, Roles, SearchLine
 
@@ -62,6 +65,9 @@ class Sampled(Growing):
     draw: int = 0
     rest: list["Sampled"] = field(default_factory=list)
     """All draws of the line."""
+    memories: list[Memory] = field(default_factory=list)
+    place: int = 0
+    """Its line's row in the memories."""
     hypothesis: Hypothesis | None = None
 
 
@@ -74,6 +80,9 @@ class Sampling(Batch):
         super().__init__(ensemble, roles)
         self.config, self.sampling = config, sampling
         self.penalty = config.penalty()
+        self.coverage = (
+            Coverage(ensemble, roles, config.coverage_penalty) if config.coverage_penalty else None
+        )
         self.rows: list[Sampled] = []
         self.next = torch.empty(0, dtype=torch.long, device=ensemble.device)
         self.total = torch.empty(0, device=ensemble.device)
@@ -87,9 +96,13 @@ class Sampling(Batch):
 
     def _enter(self, beginning: Beginning) -> list[Answer]:
         rows: list[Sampled] = []
-        for line in beginning.lines:
+        memories = beginning.memories if self.coverage else []
+        for place, line in enumerate(beginning.lines):
             cap = self.config.cap(len(line.source))
-            draws = [Sampled(line, cap, list(line.prefix), draw=i) for i in range(self.sampling.samples)]
+            draws = [
+                Sampled(line, cap, list(line.prefix), draw=i, memories=memories, place=place)
+                for i in range(self.sampling.samples)
+            ]
             for one in draws:
                 one.rest = draws
             rows += draws
@@ -127,9 +140,13 @@ class Sampling(Batch):
             if token != self.roles.end:
                 row.tokens.append(token)
                 continue
+            if math.isnan(log_probability):
+                raise self.no_number(row.line)
             row.over = True
             length = len(row.tokens) + 1
             score = log_probability / self.penalty(length)
+            if self.coverage:
+                score += self.coverage([(row.memories, row.place, row.tokens)])[0]
             row.hypothesis = Hypothesis(row.tokens, log_probability, score, finished=length < row.cap)
             if all(one.over for one in row.rest):
                 answers.append((row.line, [one.hypothesis for one in row.rest if one.hypothesis]))

@@ -9,6 +9,7 @@ beats many threads on one batch, because the matrices are small.
 import threading
 from bisect import insort
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from queue import SimpleQueue
 
 import torch
@@ -90,8 +91,8 @@ def search_lines(
 ) -> Iterator[list[Hypothesis]]:
     """Hypotheses of every line, in input order. Lines must be numbered from 0 in that order.
 
-    `rows` is how many lines a batch holds, `positions` the most padded source pieces read at once. What `lines` raises
-    is raised here. Lines are read in a thread, ahead of the answers.
+    `rows` is how many lines a batch holds, `positions` the most padded source pieces read at once. Lines are read in a
+    thread, ahead of the answers. What `lines` raises is raised here, after the answers to all lines before it.
     """
     work = _Work(make, Waiting(), rows, positions)
     room = threading.Semaphore(window)
@@ -108,8 +109,19 @@ def search_lines(
     finally:
         work.stopped.set()
         work.waiting.close()
+        room.release()  # so that a reader which waits for room sees it
         for thread in threads[1:]:
             thread.join()
+
+
+@dataclass(frozen=True)
+class _End:
+    """No more lines will come."""
+
+    count: int
+    """How many there were."""
+    error: BaseException | None = None
+    """What ended them, where it was not the end of the input."""
 
 
 class _Work:
@@ -117,11 +129,11 @@ class _Work:
 
     def __init__(self, make: Callable[[], Batch], waiting: Waiting, rows: int, positions: int) -> None:
         self.make, self.waiting, self.rows, self.positions = make, waiting, rows, positions
-        self.answers: SimpleQueue[list[Answer] | int | BaseException] = SimpleQueue()
+        self.answers: SimpleQueue[list[Answer] | _End | BaseException] = SimpleQueue()
         self.stopped = threading.Event()
 
     def feed(self, lines: Iterable[SearchLine], room: threading.Semaphore) -> None:
-        """Read the input, at most a window ahead; then say how many lines it had."""
+        """Read the input, at most a window ahead; then say how many lines it had, and why no more."""
         count = 0
         try:
             for line in lines:
@@ -130,9 +142,9 @@ class _Work:
                     return
                 self.waiting.put(line)
                 count += 1
-            self.answers.put(count)
+            self.answers.put(_End(count))
         except BaseException as error:
-            self.answers.put(error)
+            self.answers.put(_End(count, error))
         finally:
             self.waiting.close()
 
@@ -151,16 +163,18 @@ class _Work:
 
     def in_order(self) -> Iterator[list[Hypothesis]]:
         """The answers, each as soon as all before it are there."""
-        answered, count = 0, -1
+        answered, end = 0, _End(-1)
         early: dict[int, list[Hypothesis]] = {}
-        while answered != count:
+        while answered != end.count:
             some = self.answers.get()
             if isinstance(some, BaseException):
                 raise some
-            if isinstance(some, int):
-                count = some
+            if isinstance(some, _End):
+                end = some
                 continue
             early.update((line.number, hypotheses) for line, hypotheses in some)
             while answered in early:
                 yield early.pop(answered)
                 answered += 1
+        if end.error is not None:
+            raise end.error

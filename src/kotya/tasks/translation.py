@@ -36,6 +36,7 @@ from kotya.text.batches import Batches, check_lengths
 from kotya.text.cache import ParallelTokens, TokenCache
 from kotya.text.cleaning import CleaningConfig
 from kotya.text.corpus import TextSource, read_parallel
+from kotya.text.longest import check_length
 from kotya.text.vocabulary import Vocabulary, VocabularyConfig
 
 ROUND = 1 << 17  # pairs that are drawn, sorted by length and segmented at a time
@@ -291,7 +292,10 @@ def prepare(
     vocabularies: tuple[Vocabulary, Vocabulary] | None,
     progress: bool,
 ) -> tuple[tuple[Vocabulary, Vocabulary], ParallelTokens, Lines | None]:
-    """Learn the vocabularies (or take those given) and encode the corpora."""
+    """Learn the vocabularies (or take those given) and encode the corpora.
+
+    Raises KotyaError where the files are bad input, or a line of the dev set is too long for a model.
+    """
     sides = [files.open(root) for files in data.train]
     columns = {(one.column, two.column) for one, two in sides}
     if len(columns) > 1:
@@ -304,8 +308,12 @@ def prepare(
     train = TokenCache.open_or_build(source, target, chosen, data.cleaning, cache, progress=progress)
     dev = None
     if data.dev is not None:
-        pairs = list(read_parallel(*data.dev.open(root)))
+        files = data.dev.open(root)
+        pairs = list(read_parallel(*files))
         dev = Lines([one for one, _ in pairs], [two for _, two in pairs])
+        for name, vocabulary_of, lines in zip(files, chosen, (dev.sources, dev.references), strict=True):
+            for number, pieces in enumerate(vocabulary_of.encode_batch(lines), start=1):
+                check_length(pieces, f"{name}:{number}")
     return chosen, train, dev
 
 

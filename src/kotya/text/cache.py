@@ -7,12 +7,14 @@ settings. Where any of it changes, another folder is built; a folder appears who
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
+import uuid
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -143,18 +145,17 @@ class TokenCache:
             try:
                 return ParallelTokens(folder)
             except Fault:
-                shutil.rmtree(folder)
+                remove_damaged(folder)
         total = sum(path.stat().st_size for path in source.paths)
         if processes is None:
             processes = len(os.sched_getaffinity(0)) if total > PARALLEL_BYTES else 0
         folder.parent.mkdir(parents=True, exist_ok=True)
         remove_abandoned(folder.parent)
-        building = folder.parent / f".building-{socket.gethostname()}-{os.getpid()}-{folder.name}"
+        building = fresh_name(folder.parent)
         building.mkdir()
         try:
             build(building, source, target, vocabularies, cleaning, processes, total if progress else None)
-            if not folder.exists():  # another process may have been faster; its cache is the same
-                building.rename(folder)
+            put_in_place(building, folder)
         finally:
             shutil.rmtree(building, ignore_errors=True)
         return ParallelTokens(folder)
@@ -185,14 +186,44 @@ def content_hash(path: Path) -> str:
         raise KotyaError(f"{path}: a folder, where a text file is expected") from None
 
 
+def building_prefix() -> str:
+    """How the names of folders begin that processes of this machine work in."""
+    return f".building-{socket.gethostname()}-"
+
+
+def fresh_name(directory: Path) -> Path:
+    """A name for a folder to work in that nobody else has, not in another thread either."""
+    return directory / f"{building_prefix()}{os.getpid()}-{uuid.uuid4().hex}"
+
+
+def put_in_place(building: Path, folder: Path) -> None:
+    """Give a cache its name. Another process may have been faster; its cache is the same, and stays."""
+    try:
+        building.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+
+
+def remove_damaged(folder: Path) -> None:
+    """Out of sight in one step, so that of several processes that find it each can build it again."""
+    aside = fresh_name(folder.parent)
+    with suppress(FileNotFoundError):  # another process was faster
+        folder.rename(aside)
+        shutil.rmtree(aside)
+
+
 def remove_abandoned(directory: Path) -> None:
     """What processes of this machine that were killed while they built have left."""
-    for building in directory.glob(f".building-{socket.gethostname()}-*"):
-        process = int(building.name.split("-")[-2])
+    ours = re.compile(re.escape(building_prefix()) + r"(\d+)-[0-9a-f]+")
+    for building in directory.iterdir():
+        name = ours.fullmatch(building.name)
+        if name is None:
+            continue
         try:
-            os.kill(process, 0)  # signal 0 asks only whether it lives
+            os.kill(int(name[1]), 0)  # signal 0 asks only whether it lives
         except ProcessLookupError:
-            shutil.rmtree(building)
+            shutil.rmtree(building, ignore_errors=True)  # another process may be removing it too
         except PermissionError:
             continue  # another person's, and alive
 

@@ -3,6 +3,7 @@
 Lines end with \\n or \\r\\n and nothing else, so that other line breaks inside a sentence never misalign files.
 """
 
+import codecs
 import gzip
 import io
 import sys
@@ -84,10 +85,10 @@ def read_input(path: Path | None) -> Iterator[str]:
         yield from read_lines(path)
         return
     for number, data in enumerate(iter(sys.stdin.buffer.readline, b""), start=1):
-        try:
-            yield data.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
-        except UnicodeDecodeError:
-            raise KotyaError(f"standard input, line {number}: not valid UTF-8") from None
+        line = decoded(data, number)
+        if line is None:
+            raise KotyaError(f"standard input, line {number}: not valid UTF-8")
+        yield line
 
 
 def read_marked(
@@ -97,21 +98,22 @@ def read_marked(
     number = 0
     with open_binary(path) as (handle, raw):
         for number, data in enumerate(handle, start=1):
-            if number == 1:
-                data = data.removeprefix(
-                    b"\xef\xbb\xbf"
-                )  # a byte order mark is no part of the first sentence
-            data = data.removesuffix(b"\n").removesuffix(b"\r")
             if position is not None and number % 256 == 0:
                 position.done = raw.tell()
-            try:
-                line = data.decode("utf-8")
-            except UnicodeDecodeError:
-                yield None
-            else:
-                yield line if column is None else field(line, column, path, number)
+            line = decoded(data, number)
+            yield line if line is None or column is None else field(line, column, path, number)
     if number == 0:
         raise KotyaError(f"{path}: the file is empty; one sentence a line is expected")
+
+
+def decoded(data: bytes, number: int) -> str | None:
+    """A line as text, without its end; None where it is not UTF-8. A byte order mark is no part of line 1."""
+    if number == 1:
+        data = data.removeprefix(codecs.BOM_UTF8)
+    try:
+        return data.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
+    except UnicodeDecodeError:
+        return None
 
 
 def read_parallel(

@@ -7,7 +7,7 @@ from typing import Any
 
 from kotya import recipe as recipes
 from kotya.recipe import Recipe
-from kotya.text.corpus import read_parallel
+from kotya.text.corpus import TextSource, parallel_marked
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,10 @@ def recipe_for(
 ) -> tuple[Recipe, list[str]]:
     """The recipe and, line by line, what was chosen and why. Raises KotyaError for files that are bad input."""
     count = characters = 0
-    for one, two in read_parallel(source, target):
-        count += 1
-        characters += max(len(one), len(two))
+    for *_, one, two in parallel_marked(TextSource.of(source), TextSource.of(target)):
+        if one is not None and two is not None:  # lines that are not UTF-8 the token cache drops and counts
+            count += 1
+            characters += max(len(one), len(two))
     size = next(size for size in SIZES if count <= size.pairs)
     updates = (
         size.epochs * characters // 4 // 3500

@@ -5,7 +5,6 @@ functions of (seed, update), so no generator's state is kept. Of checkpoints tha
 """
 
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -44,6 +43,21 @@ def list_checkpoints(run: Path) -> list[Path]:
     return sorted(path for path in (run / "checkpoints").glob("[0-9]*") if (path / PROGRESS).exists())
 
 
+def newest(run: Path) -> Path | None:
+    """The checkpoint to go on from: the newest that holds the optimiser's moments; None before the first.
+
+    Raises KotyaError where there are checkpoints and none is whole: beginning anew would throw them away.
+    """
+    found = list_checkpoints(run)
+    whole = [path for path in found if (path / WEIGHTS).exists() and (path / OPTIMIZER).exists()]
+    if found and not whole:
+        raise KotyaError(
+            f"{run / 'checkpoints'}: no checkpoint is whole, each lacks {WEIGHTS} or {OPTIMIZER}; "
+            "remove them all to begin anew"
+        )
+    return whole[-1] if whole else None
+
+
 def save(run: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> Path:
     """Write the checkpoint of this update. Raises Fault where the disk does not take it."""
     folder = run / "checkpoints" / f"{progress.update:07d}"
@@ -54,8 +68,8 @@ def save(run: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress
         save_weights(building / WEIGHTS, weights(model))
         save_weights(building / OPTIMIZER, moments(model, optimizer))
         write_text(building / PROGRESS, json.dumps(asdict(progress)))
-        if folder.exists():
-            shutil.rmtree(folder)
+        if folder.exists():  # of a time line that was given up; what this one goes on from is an older one
+            _remove(folder)
         building.rename(folder)
     except OSError as error:
         raise Fault(f"{folder}: could not be written ({error.strerror})") from None
@@ -65,9 +79,9 @@ def save(run: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress
 
 
 def load(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    """Put a checkpoint's weights and moments into place. Raises KotyaError where it does not fit."""
+    """Put a checkpoint's weights and moments into place. Raises KotyaError where it is broken or does not fit."""
     stored, parameters = read_weights(folder / WEIGHTS), dict(model.named_parameters())
-    kept = read_weights(folder / OPTIMIZER)
+    kept, progress = read_weights(folder / OPTIMIZER), read_progress(folder / PROGRESS)
     if set(stored) != set(parameters):
         raise KotyaError(f"{folder}: not a checkpoint of this model; the recipe has changed since")
     with torch.no_grad():
@@ -78,8 +92,18 @@ def load(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Pr
                 for key, tensor in kept.items()
                 if key.rpartition("/")[0] == name
             }
-    content: dict[str, Any] = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
-    return Progress(**content)
+    return progress
+
+
+def read_progress(path: Path) -> Progress:
+    """Where a run stood. Raises KotyaError where the file does not say it."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return Progress(**content)
+    except (ValueError, TypeError) as error:
+        raise KotyaError(
+            f"{path}: broken or cut short ({error}); remove {path.parent} to go on from an older checkpoint"
+        ) from None
 
 
 def moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -93,6 +117,8 @@ def moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Ten
 
 def prune(run: Path, progress: Progress, average: int) -> None:
     """Keep the newest whole, the best and those to be averaged as weights, and nothing else."""
+    for rest in (run / "checkpoints").glob(".[0-9]*"):  # what a kill left half-written or half-removed
+        shutil.rmtree(rest)
     newest = progress.update
     wanted = {*progress.evaluations[-average:], progress.best_update}
     for folder in list_checkpoints(run):
@@ -108,6 +134,7 @@ def prune(run: Path, progress: Progress, average: int) -> None:
 def _remove(folder: Path) -> None:
     """Out of sight first, so that no half of it is ever taken for a checkpoint."""
     doomed = folder.with_name(f".{folder.name}.removed")
+    shutil.rmtree(doomed, ignore_errors=True)  # one whose removal was cut short
     folder.rename(doomed)
     shutil.rmtree(doomed)
 
@@ -127,11 +154,25 @@ def average(folders: list[Path]) -> dict[str, Tensor]:
 
 
 def cut_log(path: Path, update: int) -> None:
-    """Take back what the log says of later updates."""
+    """Take back what the log says of later updates, and a last line that a kill cut short.
+
+    Raises KotyaError for any other line that is no record.
+    """
     if not path.exists():
         return
-    lines = path.read_text(encoding="utf-8").splitlines()
-    kept = [line for line in lines if line.endswith("}") and json.loads(line)["update"] <= update]
-    write_text(path, "".join(line + "\n" for line in kept))
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+    lines, kept = path.read_bytes().splitlines(), []
+    for number, line in enumerate(lines, start=1):
+        recorded = recorded_update(line)
+        if recorded is None and number < len(lines):
+            raise KotyaError(f"{path}:{number}: not a record of training; remove the line to go on")
+        if recorded is not None and recorded <= update:
+            kept.append(line.decode() + "\n")
+    write_text(path, "".join(kept))
+
+
+def recorded_update(line: bytes) -> int | None:
+    """The update that a line of the log tells of; None where the line is not whole."""
+    try:
+        return int(json.loads(line)["update"])
+    except (ValueError, TypeError, KeyError):
+        return None

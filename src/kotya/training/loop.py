@@ -61,10 +61,10 @@ class Loop:
         self.stopped: str | None = None
 
     def resume(self) -> None:
-        """Go back to the newest checkpoint; without one, begin anew."""
-        found = checkpoint.list_checkpoints(self.run)
-        if found:
-            self.progress = checkpoint.load(found[-1], self.model, self.optimizer)
+        """Go back to the newest checkpoint; without any, begin anew."""
+        found = checkpoint.newest(self.run)
+        if found is not None:
+            self.progress = checkpoint.load(found, self.model, self.optimizer)
             self.reporter.say(f"resuming after update {self.progress.update:,}")
         checkpoint.cut_log(self.run / "metrics.jsonl", self.progress.update)
 
@@ -100,13 +100,12 @@ class Loop:
         progress, config = self.progress, self.config
         stream = self._batches()
         began, before = time.monotonic(), progress.seconds
-        reported, tokens = began, 0
-        while progress.update < updates:
+        reported = began
+        while progress.update < updates and not self._stale():
             batches = [next(stream) for _ in range(config.accumulate)]
             record = self._update(batches, updates)
             now = time.monotonic()
             progress.seconds = before + now - began
-            tokens += int(record["tokens"])
             record |= {
                 "tokens_per_second": record["tokens"] / (now - reported),
                 "seconds_per_update": now - reported,
@@ -115,29 +114,28 @@ class Loop:
             reported = now
             log.write(json.dumps({"update": progress.update, **record}) + "\n")
             self.reporter.step(progress.update, record)
-            last = progress.update == updates
-            if progress.update % config.evaluate_every == 0 or last:
+            due = progress.update % config.evaluate_every == 0 or progress.update == updates
+            if due:
                 log.flush()
                 self._evaluate(log, writer)
-                if self._stale() and not last:
-                    self.reporter.say(
-                        f"no better checkpoint in {config.patience} evaluations: stopping early"
-                    )
-                    return
                 reported = time.monotonic()
             elif writer is not None and progress.update % 20 == 0:
                 for name in ("loss", "nll", "learning_rate", "tokens_per_second"):
                     writer.add_scalar(f"train/{name}", record[name], progress.update)
-            if config.minutes is not None and progress.seconds > 60 * config.minutes and not last:
+            if progress.update == updates or self._stale():
+                break
+            if config.minutes is not None and progress.seconds > 60 * config.minutes:
                 self._stop(f"the limit of {config.minutes:g} minutes")
-            if self.stopped is not None and not last:
+            if self.stopped is not None:
                 log.flush()
-                checkpoint.save(self.run, self.model, self.optimizer, progress)
-                checkpoint.prune(self.run, progress, config.average)
+                if not due:
+                    self._save()
                 self.reporter.say(
                     f"stopped by {self.stopped} after update {progress.update:,}; --resume goes on"
                 )
                 return
+        if self._stale() and progress.update < updates:
+            self.reporter.say(f"no better checkpoint in {config.patience} evaluations: stopped early")
         self.stopped = None
 
     def _batches(self) -> Iterator[tuple[Indices, int]]:
@@ -208,12 +206,16 @@ class Loop:
             for name, metric in evaluation.metrics.items():
                 writer.add_scalar(f"dev/{name}", metric, progress.update)
         self.reporter.evaluation(progress.update, evaluation, best=best)
-        checkpoint.save(self.run, self.model, self.optimizer, progress)
-        if best:
+        if best:  # before the checkpoint: a resumed run knows of no best model that the folder does not hold
             save_weights(self.run / WEIGHTS, weights(self.model))
-        checkpoint.prune(self.run, progress, self.config.average)
+        self._save()
+
+    def _save(self) -> None:
+        checkpoint.save(self.run, self.model, self.optimizer, self.progress)
+        checkpoint.prune(self.run, self.progress, self.config.average)
 
     def _stale(self) -> bool:
+        """Whether patience is at its end; as the run stands, so that one that is resumed knows it too."""
         return self.config.patience is not None and self.progress.stale >= self.config.patience
 
     def _finish(self) -> dict[str, float]:
