@@ -31,7 +31,7 @@ class SharedBatches(Translation):
 
     def __init__(self) -> None:
         self.pairs = corpus.sentences()
-        self.smoothing, self.r_drop, self.rounds = 0.1, 0.0, 1
+        self.smoothing, self.r_drop, self.rounds, self.guidance = 0.1, 0.0, 1, None
 
     def round(self, number: int) -> list[Indices]:
         return [np.array(indices) for indices in corpus.buckets(self.pairs)]

@@ -3,6 +3,8 @@
 python benchmarks/translate_kotya.py --beam 5
 """
 
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -13,7 +15,6 @@ tune_allocator()
 import kotya  # noqa: E402
 import translating  # noqa: E402
 from kotya.cli.options import prepare_workers  # noqa: E402
-from kotya.interop.huggingface import import_model  # noqa: E402
 
 
 def main() -> None:
@@ -21,7 +22,8 @@ def main() -> None:
     workers = prepare_workers(None, "cpu")
     with tempfile.TemporaryDirectory() as folder:  # imported anew: an older import may say less
         imported = Path(folder) / "imported"
-        import_model(str(translating.model_folder()), imported)
+        command = [sys.executable, "-m", "kotya", "import", str(translating.model_folder()), str(imported)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         translator = kotya.load(imported)
 
     def translate(lines: list[str]) -> list[str]:

@@ -29,6 +29,7 @@ ROLES = Roles(BEGIN, END, (BEGIN,))
 RNN = {"kind": "rnn", "size": 32, "embedding": 32}
 BOTH_WAYS = {**RNN, "size": 16, "bidirectional": True}
 LUONG = {"kind": "luong", "size": 32, "embedding": 32}
+CNN = {"kind": "cnn", "size": 32, "embedding": 32, "layers": 2}
 TRANSFORMER = {"kind": "transformer", "size": 32, "heads": 4, "feed_forward": 64, "layers": 2}
 
 
@@ -64,6 +65,16 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "transformer-luong": pair(TRANSFORMER, {**LUONG, "score": "mlp"}),
     "transformer-bahdanau": pair(TRANSFORMER, {**LUONG, "kind": "bahdanau"}),
     "rnn-transformer": pair(BOTH_WAYS, TRANSFORMER),
+    "cnn": pair(CNN, {**CNN, "layers": 3}),
+    "cnn-mlp": pair({**CNN, "kernel": 5}, {**CNN, "kernel": 2, "score": "mlp"}),
+    "cnn-fixed": pair(CNN, {**CNN, "attention": False}),
+    "cnn-rnn": pair(CNN, {**RNN, "size": 64}),
+    "cnn-luong": pair(CNN, LUONG),
+    "cnn-bahdanau": pair(CNN, {**LUONG, "kind": "bahdanau"}),
+    "cnn-transformer": pair(CNN, TRANSFORMER),
+    "rnn-cnn": pair(BOTH_WAYS, {**CNN, "score": "bilinear"}),
+    "rnn-cnn-fixed": pair(RNN, {**CNN, "attention": False}),
+    "transformer-cnn": pair(TRANSFORMER, {**CNN, "layers": 3}),
 }
 QUICK = {"rnn", "luong-dot", "bahdanau", "cnn"}
 """One a kind of decoder; the Transformer has its own in `test_learning.py`."""
@@ -209,7 +220,8 @@ def train(model: Seq2Seq, updates: int) -> None:
 @learners
 def test_8_it_learns_to_copy_and_to_reverse(name: str) -> None:
     model = build(name).train()
-    fixed = ARCHITECTURES[name].get("decoder", {}).get("kind") == "rnn"
+    decoder = ARCHITECTURES[name].get("decoder", {})
+    fixed = decoder.get("kind") == "rnn" or decoder.get("attention") is False
     train(model, updates=500 if fixed else 300)
     sources, targets = examples(100, torch.Generator().manual_seed(2))
     config = SearchConfig(beam=1, max_length_extra=5)

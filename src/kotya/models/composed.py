@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from kotya.config import Config, DropoutRate, wrong
 from kotya.models.bahdanau import BahdanauDecoderConfig
+from kotya.models.cnn import CNNDecoderConfig, CNNEncoderConfig
 from kotya.models.luong import LuongDecoderConfig
 from kotya.models.rnn_decoder import RNNDecoderConfig
 from kotya.models.rnn_encoder import RNNEncoderConfig
@@ -23,9 +24,15 @@ from kotya.models.transformer import TransformerConfig, TransformerDecoderConfig
 #   encoder: build(embedding, dropout) -> Encoder, whose `shape` says what its memories are like
 #   decoder: build(embedding, output, memory_shape, dropout) -> Decoder
 # and says how wide its embeddings (`embedding_size`) and, a decoder, its hidden vectors (`output_size`) are.
-EncoderConfig = Annotated[RNNEncoderConfig | TransformerEncoderConfig, Field(discriminator="kind")]
+EncoderConfig = Annotated[
+    RNNEncoderConfig | CNNEncoderConfig | TransformerEncoderConfig, Field(discriminator="kind")
+]
 DecoderConfig = Annotated[
-    RNNDecoderConfig | LuongDecoderConfig | BahdanauDecoderConfig | TransformerDecoderConfig,
+    RNNDecoderConfig
+    | LuongDecoderConfig
+    | BahdanauDecoderConfig
+    | CNNDecoderConfig
+    | TransformerDecoderConfig,
     Field(discriminator="kind"),
 ]
 
@@ -96,4 +103,13 @@ PRESETS: dict[str, TransformerConfig | ComposedConfig] = {
     "luong-dot": _luong("dot"),
     "luong-bilinear": _luong("bilinear"),
     "luong-mlp": _luong("mlp"),
+    "cnn": ComposedConfig.model_validate(
+        {
+            "kind": "seq2seq",
+            "encoder": {"kind": "cnn", "layers": 6},
+            "decoder": {"kind": "cnn", "layers": 4},
+            "share": "all",
+            "dropout": 0.2,
+        }
+    ),
 }
