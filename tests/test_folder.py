@@ -155,8 +155,8 @@ def test_a_pipe_is_written_to_as_it_stands(tmp_path: Path) -> None:
 
 def test_a_device_that_is_not_there(tmp_path: Path) -> None:
     write(tmp_path / "model")
-    for name in ("cuda:99", "warp"):
-        with pytest.raises(KotyaError, match="there is no device"):
+    for name in ("cuda:99", "warp", "meta", "mkldnn", "hpu", "privateuseone", "cpu:3", "CPU", ""):
+        with pytest.raises(KotyaError, match=f"there is no device '{name}' here; there is cpu"):
             folder.load(tmp_path / "model", device=name)
 
 

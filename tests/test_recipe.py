@@ -100,8 +100,10 @@ def test_a_mistake_in_a_part_is_named_with_its_line(
         ("training:", "trianing:", 9, "'trianing'; the nearest is 'training'"),
         ("target:", "traget:", 3, "the nearest is 'target'"),
         ("updates: 10", "updates: many", 10, "training.updates"),
-        ("transformer-tiny", "transformer-huge", 6, "transformer-huge"),
+        ("transformer-tiny", "transformer-huge", 7, "transformer-huge"),
         ("task: translation", "task: translate", 1, "task"),
+        ("  updates: 10", "  updates: 10\n  updates: 20", 11, "'updates' stands there twice"),
+        ("updates: 10", "1: 10", 9, "training.1: keys should be strings"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(
@@ -114,17 +116,80 @@ def test_a_mistake_is_named_with_its_line(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("preset", ["transformer-tiny", "bahdanau"])
-def test_one_matrix_for_both_languages_needs_one_vocabulary(tmp_path: Path, preset: str) -> None:
-    text = TEXT.replace("transformer-tiny", preset)
-    apart = ("vocabulary.joint=false", "model.share=all")
-    wide = ("model.encoder.size=310", "model.decoder.size=620") if preset == "bahdanau" else ()
-    with pytest.raises(KotyaError, match=r"recipe\.yaml:6: model: share: all is one matrix .* share: output"):
-        read(tmp_path, text, *apart, *wide)
-    for settings in (("vocabulary.joint=false", "model.share=output"), ("model.share=all",)):
-        assert read(tmp_path, text, *settings, *wide).model.share == settings[-1].partition("=")[2]
+BOUNDS = {
+    "model": {
+        "kind: transformer": [
+            *(f"{key}: 0" for key in ("size", "heads", "feed_forward", "encoder_layers", "max_length")),
+            *(
+                f"{key}: {value}"
+                for key in ("dropout", "attention_dropout")
+                for value in (-0.1, 1, 1.5, ".nan")
+            ),
+            "heads: 3",
+            "preset: bahdanau",
+            "preset: [a]",
+        ],
+        "heads: 1": ["size: 9"],
+        "preset: transformer-tiny": ["kind: seq2seq", "decoder_layers: -1", "decoder: {size: 3}"],
+        "preset: rnn": ["kind: transformer", "dropout: 1", "heads: 3", "share: output"],
+    },
+    "training": {
+        "epochs: 1": [
+            *(f"learning_rate: {value}" for value in (0, -1, ".inf", ".nan")),
+            *(
+                f"betas: {value}"
+                for value in ("[1, 0.9]", "[0.9, 1.0]", "[-0.1, 0.9]", "[.nan, 0.9]", "[0.9]")
+            ),
+            *(f"seed: {value}" for value in (-1, 1 << 32)),
+            *(f"{key}: .inf" for key in ("weight_decay", "clip", "r_drop", "minutes", "label_smoothing")),
+            "updates: 10",
+            "guided_alignment: {layer: 0}",
+            "guided_alignment: {head: 0}",
+        ],
+    },
+    "search": {
+        "beam: 4": ["nbest: 5", "length_penalty: .nan", "max_length_ratio: .inf", "coverage_penalty: -1"],
+    },
+    "vocabulary": {"joint: true": ["size: 260", "dropout: 1"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("section", "given", "wrong"),
+    [
+        (section, given, one)
+        for section, lists in BOUNDS.items()
+        for given, many in lists.items()
+        for one in many
+    ],
+)
+def test_a_value_out_of_bounds_is_named_with_its_line(
+    tmp_path: Path, section: str, given: str, wrong: str
+) -> None:
+    sections = {"model": "  preset: transformer-tiny\n", "training": "  updates: 10\n"}
+    sections[section] = f"  {given}\n  {wrong}\n"
+    text = "task: translation\ndata:\n  train: {source: a.ru, target: a.en}\n"
+    text += "".join(f"{name}:\n{content}" for name, content in sections.items())
+    with pytest.raises(KotyaError) as caught:
+        read(tmp_path, text)
+    key = wrong.partition(":")[0]
+    line, message = str(caught.value).removeprefix(f"{tmp_path / 'recipe.yaml'}:").split(": ", 1)
+    named = text.splitlines()[int(line) - 1].strip()
+    assert named in (given, wrong)  # of two that exclude each other, either
+    assert f"{section}.{key}" in message or f"{section}.{given.partition(':')[0]}" in message
+
+
+def test_two_vocabularies_share_no_matrix(tmp_path: Path) -> None:
+    with pytest.raises(KotyaError, match=r"recipe.yaml:6: model\.share: all needs one vocabulary"):
+        read(tmp_path, TEXT, "vocabulary.joint=false")
+    assert read(tmp_path, TEXT, "vocabulary.joint=false", "model.share=output").model.share == "output"
     with pytest.raises(KotyaError, match="280 source and 300 target pieces"):
-        read(tmp_path, text, "model.share=all", *wide).model.build(280, 300)
+        read(tmp_path, TEXT, "model.share=all").model.build(280, 300)
+
+
+def test_a_budget_is_needed(tmp_path: Path) -> None:
+    with pytest.raises(KotyaError, match=r"recipe.yaml:9: training: .*`updates`"):
+        read(tmp_path, TEXT.replace("updates: 10", "warmup: 10"))
 
 
 @pytest.mark.parametrize("text", ["a: [", "- list", "", "a: b: c"])

@@ -152,9 +152,7 @@ def load(path: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) ->
     """
     config = read_config(path)
     vocabularies = read_vocabularies(path)
-    source, target = (len(vocabulary) for vocabulary in vocabularies)
-    with torch.device("meta"), _NoDrawing():
-        model = config.model.build(source, target)
+    model = build_empty(config.model, *(len(vocabulary) for vocabulary in vocabularies))
     if not (path / WEIGHTS).exists():
         raise KotyaError(f"{path}: there are no weights yet (model.safetensors); train or --resume it first")
     place = find_device(device)
@@ -162,6 +160,12 @@ def load(path: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) ->
     check_numbers(tensors, path / WEIGHTS)
     assign(model, tensors, path / WEIGHTS)
     return LoadedModel(model.to(place, dtype).eval(), config, vocabularies, read_recipe(path))
+
+
+def build_empty(config: ModelConfig, source_size: int, target_size: int) -> Seq2Seq:
+    """A model that takes no memory, for weights that come from elsewhere. Raises KotyaError where parts do not fit."""
+    with torch.device("meta"), _NoDrawing():
+        return config.build(source_size, target_size)
 
 
 class _NoDrawing(TorchFunctionMode):
@@ -250,11 +254,15 @@ def _materialise(model: nn.Module, tensors: dict[str, Tensor]) -> None:
 
 
 def find_device(name: str) -> torch.device:
-    """A device by name. Raises KotyaError where this machine has none such."""
+    """A device by name: the CPU or an accelerator. Raises KotyaError where this machine has none such that computes."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    kinds = [accelerator.type] if accelerator is not None else []
+    numbered = [f"{kind}:{number}" for kind in kinds for number in range(torch.accelerator.device_count())]
+    if name not in ("cpu", *kinds, *numbered):
+        raise KotyaError(f"there is no device {name!r} here; there is {', '.join(['cpu', *numbered])}")
+    device = torch.device(name)
     try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        have = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        raise KotyaError(f"there is no device {name!r} here; there is {', '.join(have)}") from None
+        torch.ones(1, device=device).add(1.0).item()
+    except RuntimeError as error:
+        raise KotyaError(f"the device {name!r} does not compute: {str(error).splitlines()[0]}") from None
     return device

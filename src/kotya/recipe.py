@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from kotya.attention.reading import GuidedAlignmentConfig
-from kotya.config import Config
+from kotya.config import Config, wrong
 from kotya.errors import KotyaError
 from kotya.models.composed import PRESETS, ModelConfig
 from kotya.search.config import SearchConfig
 from kotya.tasks.translation import TranslationData
 from kotya.text.vocabulary import VocabularyConfig
+
+_Memory = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TrainingConfig(Config):
@@ -41,7 +43,7 @@ class TrainingConfig(Config):
     """After the warm-up: √(warmup/update) as Vaswani et al. 2017, or down to nothing at the last update."""
     warmup: int = Field(1000, ge=1)
     """Updates over which the learning rate rises from nothing."""
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: tuple[_Memory, _Memory] = (0.9, 0.98)
     """Adam's two memories."""
     weight_decay: float = Field(0.0, ge=0)
     """AdamW's (Loshchilov and Hutter 2019), on matrices only."""
@@ -62,16 +64,25 @@ class TrainingConfig(Config):
     """Stop after so many evaluations without a better one."""
     average: int = Field(1, ge=1)
     """How many last checkpoints are averaged at the end; kept if better on dev than the best one."""
-    seed: int = 1
+    seed: int = Field(1, ge=0, lt=1 << 32)
     tensorboard: bool = False
     """Also write TensorBoard's events (extra `tensorboard`)."""
 
     @model_validator(mode="after")
+    def _has_one_end(self) -> "TrainingConfig":
+        if self.updates is None and self.epochs is None:
+            raise ValueError("when to stop is missing: `updates`, or `epochs`")
+        if self.updates is not None and self.epochs is not None:
+            raise wrong(("epochs",), "`updates` says already when to stop; give one of them", self.epochs)
+        return self
+
+    @model_validator(mode="after")
     def _attention_is_seen(self) -> "TrainingConfig":
         if self.compile and self.guided_alignment is not None:
-            raise ValueError(
-                "a compiled model hands over no attention weights: guided_alignment needs compile: false"
+            message = (
+                "a compiled model hands over no attention weights; guided_alignment needs compile: false"
             )
+            raise wrong(("compile",), message, self.compile)
         return self
 
 
@@ -86,9 +97,14 @@ def _preset(value: Any) -> Any:
         name = given.pop("preset")
     if name is None:
         return {"kind": "transformer", **given} if isinstance(given, dict) else given
-    if name not in PRESETS:
-        raise ValueError(f"there is no preset {name!r}; there are {', '.join(PRESETS)}")
-    return _over(PRESETS[name].model_dump(), given)
+    if not isinstance(name, str) or name not in PRESETS:
+        raise wrong(("preset",), f"there is no preset {name!r}; there are {', '.join(PRESETS)}", name)
+    preset = PRESETS[name]
+    kind = given.get("kind", preset.kind)
+    if kind != preset.kind:
+        message = f"the preset {name!r} is of kind {preset.kind!r}, not {kind!r}; leave one of the two out"
+        raise wrong(("kind",), message, kind)
+    return _over(preset.model_dump(), given)
 
 
 def _over(settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -115,16 +131,15 @@ class Recipe(Config):
     training: TrainingConfig
     search: SearchConfig = SearchConfig()
 
-    @field_validator("model")
-    @classmethod
-    def _one_matrix_has_one_vocabulary(cls, model: ModelConfig, info: Any) -> ModelConfig:
-        vocabulary = info.data.get("vocabulary")  # None where it was wrong itself
-        if model.share == "all" and vocabulary is not None and not vocabulary.joint:
-            raise ValueError(
-                "share: all is one matrix for both languages and needs vocabulary.joint: true; "
-                "with a vocabulary each, say share: output (or none)"
-            )
-        return model
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "Recipe":
+        if self.search.nbest > self.search.beam:
+            message = f"{self.search.nbest} outputs a line are more than the beam holds, {self.search.beam}"
+            raise wrong(("search", "nbest"), message, self.search.nbest)
+        if self.model.share == "all" and not self.vocabulary.joint:
+            message = "all needs one vocabulary for both languages; with two, say `output` or `none`"
+            raise wrong(("model", "share"), message, self.model.share)
+        return self
 
     def data_root(self) -> Path:
         """The recipe's own root, else KOTYA_DATA, else `data`."""
@@ -151,32 +166,44 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise KotyaError(f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from None
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or root is None:
         raise KotyaError(f"{path}: a recipe has sections ({', '.join(Recipe.model_fields)})")
+    _check_no_key_twice(root, path)
     for override in overrides:
         put(content, override)
     return parse(content, str(path), root)
 
 
-def parse(content: dict[str, Any], name: str, root: yaml.Node | None = None) -> Recipe:
+def _check_no_key_twice(node: yaml.Node, path: Path) -> None:
+    """YAML's reader would take the last one without a word."""
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise KotyaError(f"{path}:{key.start_mark.line + 1}: {key.value!r} stands there twice")
+            seen.add(str(key.value))
+            _check_no_key_twice(value, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for one in node.value:
+            _check_no_key_twice(one, path)
+
+
+def parse(content: dict[Any, Any], name: str, root: yaml.Node | None = None) -> Recipe:
     """A recipe from plain values; errors name `name`, and the line where a YAML tree is given."""
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
         # a mistyped key may also leave its right form missing: the typo is what the person wants to hear of
         first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-        place = _place(first["loc"])
-        if first["type"] == "union_tag_invalid":
-            place = (*place, "kind")
+        place, keys = _place(first)
         line = _line(root, place)
         where = f"{name}:{line}" if line else name
-        raise KotyaError(f"{where}: {_explain(first, place)}") from None
+        raise KotyaError(f"{where}: {_explain(first, place, keys)}") from None
 
 
-def _explain(error: Any, place: tuple[Any, ...]) -> str:
+def _explain(error: Any, place: tuple[Any, ...], keys: Sequence[str]) -> str:
     dotted = ".".join(str(part) for part in place)
     if error["type"] == "extra_forbidden":
-        keys = _keys(place[:-1])
         near = difflib.get_close_matches(str(place[-1]), keys, n=1)
         hint = f"the nearest is {near[0]!r}" if near else f"there are {', '.join(keys)}"
         return f"there is no key {dotted!r}; {hint}"
@@ -188,38 +215,43 @@ def _explain(error: Any, place: tuple[Any, ...]) -> str:
     if error["type"] == "missing":
         return f"the key {dotted!r} is missing"
     message = error["msg"].removeprefix("Value error, ")
+    if message.startswith("Input ") and isinstance(error["input"], str | int | float):
+        message = f"{error['input']!r} {message.removeprefix('Input ')}"
     return f"{dotted}: {message[0].lower()}{message[1:]}"
 
 
-def _place(location: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Where an error is, without the steps that pydantic adds for itself: validators, and the kinds of a union."""
+_KEY_ERRORS = ("extra_forbidden", "invalid_key")
+"""The errors of pydantic that are about the key itself."""
+
+
+def _place(error: Any) -> tuple[tuple[Any, ...], list[str]]:
+    """Where an error is, and the keys that its section may have; without the steps that pydantic adds for itself.
+
+    Those are validators, members of unions, and the kind of a section, which says which class the keys are of.
+    """
     place: list[Any] = []
-    for part in location:
-        if isinstance(part, str) and ("(" in part or _is_kind(place, part)):
-            continue
-        place.append(part)
-    return tuple(place)
+    sections: list[type[Config]] = [Recipe]
+    *_, last = error["loc"] or (None,)
+    for part in error["loc"]:
+        fields = [one.model_fields[part].annotation for one in sections if part in one.model_fields]
+        kinds = [one for one in sections if part in _kinds(one)]
+        if fields:
+            place.append(part)
+            sections = [one for field in fields for one in _classes(field)]
+        elif kinds:
+            sections = kinds
+        elif isinstance(part, int) or part == "preset" or (error["type"] in _KEY_ERRORS and part == last):
+            place.append(part)
+    if error["type"] == "union_tag_invalid":
+        place.append("kind")
+    keys = dict.fromkeys(key for section in sections for key in section.model_fields)
+    return tuple(place), [*keys, "preset"] if place[:1] == ["model"] and len(place) == 2 else list(keys)
 
 
-def _is_kind(place: Sequence[Any], part: str) -> bool:
-    """Whether this step names which of several kinds a section was."""
-    return part in {kind for one in _sections(place) for kind in _kind(one)}
-
-
-def _kind(section: type[Config]) -> tuple[Any, ...]:
+def _kinds(section: type[Config]) -> tuple[Any, ...]:
+    """What a section may say in `kind`."""
     field = section.model_fields.get("kind")
     return get_args(field.annotation) if field else ()
-
-
-def _sections(place: Sequence[Any]) -> list[type[Config]]:
-    """The classes that the section at a place may be."""
-    sections: list[type[Config]] = [Recipe]
-    for part in place:
-        if isinstance(part, int):
-            continue
-        fields = [one.model_fields[part].annotation for one in sections if part in one.model_fields]
-        sections = [one for field in fields for one in _classes(field)]
-    return sections
 
 
 def _classes(annotation: Any) -> list[type[Config]]:
@@ -227,12 +259,6 @@ def _classes(annotation: Any) -> list[type[Config]]:
     if isinstance(annotation, type) and issubclass(annotation, Config):
         return [annotation]
     return [one for argument in get_args(annotation) for one in _classes(argument)]
-
-
-def _keys(place: Sequence[Any]) -> list[str]:
-    """The keys that a section may have."""
-    keys = dict.fromkeys(key for section in _sections(place) for key in section.model_fields)
-    return [*keys, "preset"] if tuple(place) == ("model",) else list(keys)
 
 
 def _line(node: yaml.Node | None, place: tuple[Any, ...]) -> int | None:

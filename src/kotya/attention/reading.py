@@ -7,15 +7,15 @@ once it knew the word (Kobayashi et al. 2020; Chen et al. 2020), which in Transf
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from kotya.attention.recorder import Maps, record_attention
-from kotya.config import Config
+from kotya.config import Config, wrong
 from kotya.errors import KotyaError
 
 
@@ -39,9 +39,15 @@ class Reading(Config):
 class GuidedAlignmentConfig(Reading):
     """The attention that is taught to be a given alignment (Chen et al. 2016; in one head: Garg et al. 2019)."""
 
-    head: int | Literal["mean"] = 1
+    head: Annotated[int, Field(ge=1)] | Literal["mean"] = 1
     weight: float = Field(0.05, gt=0)
     """λ: what a target piece's alignment counts beside its cross-entropy."""
+
+    @model_validator(mode="after")
+    def _layers_count_from_one(self) -> "GuidedAlignmentConfig":
+        if self.layer == 0:
+            raise wrong(("layer",), "0 is none: layers count from 1 at the bottom, from -1 at the top", 0)
+        return self
 
     @property
     def reading(self) -> Reading:
@@ -71,6 +77,14 @@ def chosen_layers(decoder: nn.Module, layer: int | Literal["mean"]) -> list[nn.M
             f"there is no layer {layer}: the decoder has {len(layers)} that look at the source, from 1; -1 is the last"
         )
     return [layers[layer - 1 if layer > 0 else layer]]
+
+
+def check_reading(decoder: nn.Module, reading: Reading) -> None:
+    """Raises KotyaError where the decoder has no such layer or head."""
+    for layer in chosen_layers(decoder, reading.layer):
+        heads = getattr(layer, "heads", 1)
+        if reading.head != "mean" and not 1 <= reading.head <= heads:
+            raise KotyaError(f"there is no head {reading.head}: the layer has {heads}")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from kotya.config import Config
+from kotya.config import Config, DropoutRate, wrong
 from kotya.models.bahdanau import BahdanauDecoderConfig
 from kotya.models.cnn import CNNDecoderConfig, CNNEncoderConfig
 from kotya.models.luong import LuongDecoderConfig
@@ -45,21 +45,21 @@ class ComposedConfig(Config):
     decoder: DecoderConfig
     share: Literal["all", "output", "none"] = "none"
     """One matrix for source, target and output (`all`, joint vocabularies only), for target and output, or none."""
-    dropout: float = Field(0.1, ge=0, lt=1)
+    dropout: DropoutRate = 0.1
     """On embeddings, between layers and on what the output is computed from, in both parts."""
 
     @model_validator(mode="after")
     def _shared_matrices_fit(self) -> "ComposedConfig":
         source, target = self.encoder.embedding_size, self.decoder.embedding_size
         if self.share == "all" and source != target:
-            raise ValueError(
-                f"share: all needs embeddings of one size; the encoder's is {source}, the decoder's {target}"
-            )
+            message = f"all needs embeddings of one size; the encoder's is {source}, the decoder's {target}"
+            raise wrong(("share",), message, self.share)
         if self.share != "none" and target != self.decoder.output_size:
-            raise ValueError(
-                f"share: {self.share} needs target embeddings ({target}) as wide as what the output is computed "
-                f"from ({self.decoder.output_size})"
+            message = (
+                f"{self.share} needs target embeddings ({target}) as wide as what the output is computed from "
+                f"({self.decoder.output_size})"
             )
+            raise wrong(("share",), message, self.share)
         return self
 
     def build(self, source_size: int, target_size: int) -> Seq2Seq:

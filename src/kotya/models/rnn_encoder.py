@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from kotya.config import Config
+from kotya.config import Config, wrong
 from kotya.dropout import Dropout
 from kotya.models.rnn import RecurrentLayer, TokenEmbedding
 from kotya.models.seq2seq import CellKind, Encoder, Final, FinalShape, Memory, MemoryShape
@@ -37,7 +37,8 @@ class RNNEncoderConfig(Config):
     @model_validator(mode="after")
     def _one_way_to_reverse(self) -> "RNNEncoderConfig":
         if self.bidirectional and self.reverse_source:
-            raise ValueError("reverse_source is for one direction; a bidirectional encoder reads both ways")
+            message = "true is for one direction; a bidirectional encoder reads both ways"
+            raise wrong(("reverse_source",), message, self.reverse_source)
         return self
 
     @property

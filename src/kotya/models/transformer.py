@@ -19,7 +19,7 @@ from kotya.attention.caches import SelfCache, SourceCache, SourceIndex, column_m
 from kotya.attention.kernels import Mask, causal_mask, padding_mask
 from kotya.attention.multihead import MultiHeadAttention
 from kotya.attention.positions import Layout, LearnedPositions, SinusoidalPositions
-from kotya.config import Config
+from kotya.config import Config, DropoutRate, wrong
 from kotya.dropout import Dropout
 from kotya.models.seq2seq import (
     Decoder,
@@ -39,19 +39,19 @@ class TransformerConfig(Config):
     """A Transformer encoder–decoder."""
 
     kind: Literal["transformer"] = "transformer"
-    size: int = 256
+    size: int = Field(256, ge=1)
     """Width of the residual stream."""
-    heads: int = 4
+    heads: int = Field(4, ge=1)
     """Attention heads; they share the size between them."""
-    feed_forward: int = 1024
+    feed_forward: int = Field(1024, ge=1)
     """Width inside the feed-forward layer."""
-    encoder_layers: int = 3
-    decoder_layers: int = 3
-    dropout: float = 0.1
+    encoder_layers: int = Field(3, ge=1)
+    decoder_layers: int = Field(3, ge=1)
+    dropout: DropoutRate = 0.1
     """On the embeddings and on the output of every sublayer (section 5.4 of the paper)."""
-    attention_dropout: float = 0.0
+    attention_dropout: DropoutRate = 0.0
     """On the attention weights."""
-    feed_forward_dropout: float = 0.0
+    feed_forward_dropout: DropoutRate = 0.0
     """Inside the feed-forward layer, after the activation."""
     norm: Literal["post", "pre"] = "post"
     normalization: Normalization = "layer"
@@ -62,7 +62,7 @@ class TransformerConfig(Config):
     positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal"
     position_layout: Layout = "interleaved"
     """Order of sines and cosines: the paper's, or MarianMT's halves."""
-    max_length: int = 512
+    max_length: int = Field(512, ge=1)
     """Trained positions, where positions are learned."""
     share: Literal["all", "output", "none"] = "all"
     """One matrix for source, target and output (`all`, joint vocabularies only), for target and output, or none."""
@@ -72,14 +72,7 @@ class TransformerConfig(Config):
 
     @model_validator(mode="after")
     def _heads_share_the_size(self) -> "TransformerConfig":
-        if self.size % self.heads:
-            raise ValueError(
-                f"size {self.size} cannot be shared by {self.heads} heads: it must be a multiple of them"
-            )
-        if self.size % 2 or (self.positions == "rotary" and self.size // self.heads % 2):
-            raise ValueError(
-                "sines and cosines come in pairs: the size (rotary: that of a head) must be even"
-            )
+        check_heads(self.size, self.heads, rotary=self.positions == "rotary")
         return self
 
     def build(self, source_size: int, target_size: int) -> Seq2Seq:
@@ -93,20 +86,31 @@ class TransformerConfig(Config):
         return Seq2Seq(encoder, decoder)
 
 
+def check_heads(size: int, heads: int, *, rotary: bool = False) -> None:
+    """Raises a ValidationError where the heads cannot share the size, or sines and cosines find no pairs in it."""
+    if size % heads:
+        raise wrong(
+            ("heads",), f"{heads} heads cannot share size {size}: it must be a multiple of them", heads
+        )
+    if size % 2 or (rotary and size // heads % 2):
+        even = f"size {size} (rotary positions: that of a head, {size // heads}) must be even"
+        raise wrong(("size",), f"{even}: sines and cosines come in pairs", size)
+
+
 class TransformerPartConfig(Config):
     """A Transformer encoder or decoder beside another kind of part; what is not here is as in the paper."""
 
     kind: Literal["transformer"]
-    size: int = 256
+    size: int = Field(256, ge=1)
     """Width of the residual stream, embeddings included."""
-    heads: int = 4
-    feed_forward: int = 1024
+    heads: int = Field(4, ge=1)
+    feed_forward: int = Field(1024, ge=1)
     layers: int = Field(3, ge=1)
     norm: Literal["post", "pre"] = "post"
 
     @model_validator(mode="after")
-    def _valid_together(self) -> "TransformerPartConfig":
-        self.whole(0.0)
+    def _heads_share_the_size(self) -> "TransformerPartConfig":
+        check_heads(self.size, self.heads)
         return self
 
     @property

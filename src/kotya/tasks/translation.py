@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from kotya.attention.recorder import Maps
-from kotya.config import Config
+from kotya.config import Config, wrong
 from kotya.errors import KotyaError
 from kotya.metrics import translation_scores
 from kotya.models.seq2seq import Seq2Seq
@@ -41,6 +41,7 @@ from kotya.text.vocabulary import Vocabulary, VocabularyConfig
 
 ROUND = 1 << 17  # pairs that are drawn, sorted by length and segmented at a time
 _KL_CHUNK = 512
+SIDES = ("source", "target")
 
 Ids = Sequence[int] | NDArray[np.int64]
 
@@ -52,19 +53,26 @@ class ParallelFiles(Config):
     target: str | None = None
     pairs: str | None = None
     """One TSV file instead of two."""
-    columns: tuple[str, ...] = ("source", "target")
+    columns: tuple[str, ...] = SIDES
     """The columns of the TSV in order; `-` is one not used."""
 
     @model_validator(mode="after")
     def _one_form(self) -> "ParallelFiles":
         if (self.pairs is None) == (self.source is None) or (self.source is None) != (self.target is None):
             raise ValueError("parallel text is `source` and `target`, or `pairs`")
+        if self.pairs is None and self.columns != SIDES:
+            raise wrong(
+                ("columns",), "files of one side each have no columns; a TSV is `pairs`", self.columns
+            )
+        for side in SIDES:
+            if self.columns.count(side) != 1:
+                raise wrong(("columns",), f"{side} must stand there once: {list(self.columns)}", self.columns)
         return self
 
     def open(self, root: Path) -> tuple[TextSource, TextSource]:
         """The two sides."""
         if self.pairs is not None:
-            source, target = TextSource.columns(root / self.pairs, self.columns, ("source", "target"))
+            source, target = TextSource.columns(root / self.pairs, self.columns, SIDES)
             return source, target
         assert self.source is not None
         assert self.target is not None

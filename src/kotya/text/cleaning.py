@@ -5,9 +5,9 @@ Every dropped pair is counted under one reason, the first that holds.
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from kotya.config import Config
+from kotya.config import Config, wrong
 
 EMPTY = "empty"
 INVALID = "not UTF-8"
@@ -31,6 +31,13 @@ class CleaningConfig(Config):
     """drop: of equal pairs only the first is kept (pairs are compared by a 64-bit hash)."""
     invalid: Literal["error", "drop"] = "error"
     """What a line that is not UTF-8 does: stop with its file and line, or be dropped and counted."""
+
+    @model_validator(mode="after")
+    def _some_length_is_kept(self) -> "CleaningConfig":
+        if self.min_length > self.max_length:
+            message = f"{self.min_length} is more than max_length, {self.max_length}: no pair would be kept"
+            raise wrong(("min_length",), message, self.min_length)
+        return self
 
     def reason(self, source_length: int, target_length: int) -> str | None:
         """Why a pair of these lengths is dropped; None where it is kept."""

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from kotya import folder as folders
 from kotya.errors import KotyaError
 from kotya.training import checkpoint
@@ -25,8 +23,7 @@ def average(sources: Sequence[Path], output: Path, *, last: int | None = None) -
     run = owner(chosen[0])
     tensors = checkpoint.average(chosen)
     config, vocabularies = folders.read_config(run), folders.read_vocabularies(run)
-    with torch.device("meta"):
-        model = config.model.build(*(len(vocabulary) for vocabulary in vocabularies))
+    model = folders.build_empty(config.model, *(len(vocabulary) for vocabulary in vocabularies))
     folders.assign(model, tensors, run)
     folders.create(
         output, config=config, vocabularies=vocabularies, recipe=folders.read_recipe(run), model=model

@@ -25,7 +25,7 @@ from kotya.tasks.task import Indices, Task
 from kotya.training import checkpoint
 from kotya.training.checkpoint import Progress
 from kotya.training.optimizer import build_optimizer, learning_rate
-from kotya.training.progress import Reporter, open_tensorboard
+from kotya.training.progress import Reporter, import_tensorboard
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,10 @@ class Loop:
         updates = self.updates()
         if self.config.compile:
             self.model.compile(dynamic=True)
-        writer = open_tensorboard(self.run / "tensorboard") if self.config.tensorboard else None
+        writer = None
+        if self.config.tensorboard:
+            # what a killed run wrote past its checkpoint is hidden, so that no curve runs twice
+            writer = import_tensorboard()(self.run / "tensorboard", purge_step=self.progress.update + 1)
         self.reporter.start(updates, self.progress.update)
         try:
             with _signals(self._stop), open(self.run / "metrics.jsonl", "a", encoding="utf-8") as log:

@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from kotya.errors import KotyaError
 from kotya.tasks.task import Evaluation
 
 _EVERY = 20.0
@@ -95,12 +96,10 @@ def _duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def open_tensorboard(folder: Any) -> Any:
-    """TensorBoard's writer. Raises KotyaError where the extra is not installed."""
-    from kotya.errors import KotyaError
-
+def import_tensorboard() -> Any:
+    """The class of TensorBoard's writer. Raises KotyaError where the extra is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise KotyaError("training.tensorboard needs the extra: pip install 'kotya[tensorboard]'") from None
-    return SummaryWriter(folder)
+    return SummaryWriter

@@ -8,7 +8,7 @@ import torch
 
 from kotya import folder as folders
 from kotya import recipe as recipes
-from kotya.attention.reading import chosen_layers
+from kotya.attention.reading import check_reading
 from kotya.errors import KotyaError
 from kotya.folder import FolderConfig
 from kotya.recipe import Recipe
@@ -16,9 +16,11 @@ from kotya.tasks.guidance import Guidance
 from kotya.tasks.translation import Translation, prepare, roles_of
 from kotya.text.cleaning import describe
 from kotya.training.loop import Loop, Outcome
-from kotya.training.progress import Reporter
+from kotya.training.progress import Reporter, import_tensorboard
 
 _HELD_OUT = 1000
+_SMALL = 8
+"""Pieces of a model that is built only to see whether it can be."""
 
 
 def train(
@@ -26,9 +28,8 @@ def train(
 ) -> Outcome:
     """Train what the recipe says into the folder `run`. Raises KotyaError where the folder holds another run."""
     training = recipe.training
-    if (training.updates is None) == (training.epochs is None):
-        raise KotyaError("training needs `updates` or `epochs`, one of them")
     place = folders.find_device(device)
+    check_parts(recipe)
     known = None
     if resume and run.exists():
         known = folders.read_vocabularies(run)
@@ -58,10 +59,6 @@ def train(
     torch.manual_seed(training.seed)
     source, target = vocabularies
     model = recipe.model.build(len(source), len(target))
-    if guided is not None:
-        chosen_layers(
-            model.decoder, guided.layer
-        )  # what is not there should be said before there is a folder
     count = sum(parameter.numel() for parameter in model.parameters())
     reporter.say(f"model: {count:,} parameters; vocabularies of {len(source):,} and {len(target):,} pieces")
     if known is None:
@@ -73,6 +70,15 @@ def train(
     if known is not None:
         loop.resume()
     return loop.train()
+
+
+def check_parts(recipe: Recipe) -> None:
+    """Raises KotyaError where the parts of the model do not fit, before any work and before there is a folder."""
+    model = folders.build_empty(recipe.model, _SMALL, _SMALL)
+    if recipe.training.guided_alignment is not None:
+        check_reading(model.decoder, recipe.training.guided_alignment)
+    if recipe.training.tensorboard:
+        import_tensorboard()
 
 
 def check_unchanged(recipe: Recipe, stored: Recipe, run: Path) -> None:
