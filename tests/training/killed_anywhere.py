@@ -16,7 +16,7 @@ from kotya.training.progress import Silent
 from kotya.training.run import train
 
 KILLED = 9
-STOPPED = 4
+STOPPED = 6
 """The update after which the first attempt is asked to stop."""
 
 

@@ -131,14 +131,14 @@ def test_a_kill_before_any_operation_on_files_loses_nothing(
     corpus: Path, tmp_path: Path, stride: int
 ) -> None:
     recipe = tmp_path / "recipe.yaml"
-    plan = content(corpus, updates=6, evaluate_every=2)
+    plan = content(corpus, updates=8, evaluate_every=2)
     recipe.write_text(yaml.safe_dump(plan), encoding="utf-8")
     command = [sys.executable, Path(__file__).with_name("killed_anywhere.py"), recipe, tmp_path, str(stride)]
     done = subprocess.run(
         command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 40
+    assert int(done.stdout) > 25
 
 
 @pytest.fixture
