@@ -1,8 +1,14 @@
 """Shapes and types are checked at call time, everywhere but in cli/, whose parser brings types of its own."""
 
+import os
 from pathlib import Path
 
+os.environ["OMP_NUM_THREADS"] = (
+    "1"  # of processes that tests start, too; a second thread gains nothing at these sizes
+)
+
 import pytest
+import torch
 from jaxtyping import install_import_hook
 
 CHECKED = [
@@ -26,6 +32,13 @@ install_import_hook(
 )
 
 from training_corpus import sentences, write  # noqa: E402 (it imports what is to be checked)
+
+
+@pytest.fixture(autouse=True)
+def fresh_state() -> None:
+    """No test depends on what the ones before it drew, or on the threads that a command set."""
+    torch.manual_seed(1)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from kotya.attention import kernels
-from kotya.attention.kernels import causal_mask, exact, fused, padding_mask, short
+from kotya.attention.kernels import causal_mask, exact, fused, padding_mask, short, single
 
 
 def oracle(query: Tensor, key: Tensor, value: Tensor, lengths: Tensor, causal: bool) -> Tensor:
@@ -33,23 +34,65 @@ KERNELS: dict[str, Callable[..., Tensor]] = {
 }
 
 
-@pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("name", KERNELS)
-def test_a_kernel_equals_the_formula(name: str, padded: bool, causal: bool) -> None:
+# (queries, keys, causal): a text that reads itself, one that reads another, and a few new tokens behind a cached past
+ROLES = {
+    "encoder": (6, 6, False),
+    "decoder": (6, 6, True),
+    "cross": (4, 7, False),
+    "extend": (3, 7, True),
+}
+TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 3e-2}
+
+
+def random_heads(*lengths: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    """Queries, keys, values …, [3 rows, length, 2 heads, 4]."""
     torch.manual_seed(1)
-    query, key, value = (torch.randn(3, 6, 2, 4, requires_grad=True) for _ in range(3))
-    lengths = torch.tensor([6, 4, 1]) if padded else torch.tensor([6, 6, 6])
-    mask = padding_mask(lengths, 6, torch.float32)
+    return [torch.randn(3, length, 2, 4).to(dtype).requires_grad_() for length in lengths]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_kernel_equals_the_formula(name: str, role: str, padded: bool, dtype: torch.dtype) -> None:
+    """Forward and backward; in bf16 the oracle is given the same rounded numbers."""
+    queries, keys, causal = ROLES[role]
+    query, key, value = random_heads(queries, keys, keys, dtype=dtype)
+    lengths = torch.tensor([keys, 5, 3] if causal and queries < keys else [keys, 4, 1])
+    if not padded:
+        lengths = torch.full((3,), keys)
+    mask = padding_mask(lengths, keys, dtype)
     assert (mask is None) is not padded
-    weight = torch.randn(3, 6, 2, 4)
+    weight = torch.randn(query.shape)
     expected = oracle(query, key, value, lengths, causal)
     expected_gradients = torch.autograd.grad((expected * weight).sum(), (query, key, value))
     output = KERNELS[name](query, key, value, mask=mask, causal=causal)
+    assert output.dtype == dtype
     gradients = torch.autograd.grad((output * weight).sum(), (query, key, value))
-    torch.testing.assert_close(output.double(), expected, atol=1e-5, rtol=1e-5)
+    tolerance = TOLERANCES[dtype]
+    torch.testing.assert_close(output.double(), expected, atol=tolerance, rtol=tolerance)
     for gradient, expected_gradient in zip(gradients, expected_gradients, strict=True):
-        torch.testing.assert_close(gradient, expected_gradient.float(), atol=1e-5, rtol=1e-4)
+        assert gradient.dtype == dtype
+        torch.testing.assert_close(gradient, expected_gradient, atol=2 * tolerance, rtol=2 * tolerance)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("padded", [False, True])
+@torch.no_grad()
+def test_a_single_query_equals_the_formula(padded: bool, cached: bool, dtype: torch.dtype) -> None:
+    """As a step of decoding asks it; keys also column by column, as a cache keeps them."""
+    query, key, value = random_heads(1, 7, 7, dtype=dtype)
+    if cached:
+        key, value = (x.transpose(0, 1).contiguous().transpose(0, 1) for x in (key, value))
+    lengths = torch.tensor([7, 4, 1]) if padded else torch.tensor([7, 7, 7])
+    before = [x.clone() for x in (query, key, value)]
+    output = single(query, key, value, mask=padding_mask(lengths, 7, dtype))
+    assert output.dtype == dtype
+    tolerance = TOLERANCES[dtype]
+    expected = oracle(query, key, value, lengths, causal=False)
+    torch.testing.assert_close(output.double(), expected, atol=tolerance, rtol=tolerance)
+    assert all(torch.equal(*pair) for pair in zip(before, (query, key, value), strict=True))
 
 
 def test_dropped_weights_have_the_gradient_of_what_was_computed() -> None:
@@ -69,14 +112,28 @@ def test_the_causal_triangle_ends_in_the_last_query_and_the_last_key() -> None:
     assert seen.tolist() == [[True, True, True, False], [True, True, True, True]]
 
 
-def test_attention_takes_the_short_kernel_in_training_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-    monkeypatch.setattr(
-        kernels, "short", lambda *tensors, **options: calls.append("short") or short(*tensors, **options)
-    )
-    query = torch.randn(1, 2, 1, 4, requires_grad=True)
-    kernels.attend(query, query, query)
-    assert calls == ["short"]
-    with torch.no_grad():
-        kernels.attend(query, query, query)
-    assert calls == ["short"]
+def test_attention_takes_the_kernel_for_what_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In training `short` up to 128 keys; a step of decoding `single`; all else `fused`; and all give the same."""
+    calls: list[str] = []
+    for name in ("short", "single", "fused"):
+        kernel = getattr(kernels, name)
+
+        def called(*tensors: Tensor, name: str = name, kernel: Any = kernel, **options: Any) -> Tensor:
+            calls.append(name)
+            return kernel(*tensors, **options)
+
+        monkeypatch.setattr(kernels, name, called)
+    for queries, keys, trains, chosen in (
+        (2, 128, True, "short"),
+        (1, 5, True, "short"),
+        (2, 129, True, "fused"),
+        (1, 129, False, "single"),
+        (2, 5, False, "fused"),
+    ):
+        query, key, value = random_heads(queries, keys, keys)
+        with torch.set_grad_enabled(trains):
+            output = kernels.attend(query, key, value)
+        assert calls.pop() == chosen
+        expected = oracle(query, key, value, torch.full((3,), keys), causal=False)
+        torch.testing.assert_close(output.double(), expected, atol=1e-5, rtol=1e-5)
+    assert not calls

@@ -281,8 +281,19 @@ def test_a_device_that_is_not_there(
 
 def test_options_out_of_range(tmp_path: Path, model: Path, refused: Callable[..., str]) -> None:
     (tmp_path / "in").write_text("kot\n")
-    for wrong in (("--beam", "0"), ("--stop", "never"), ("--nbest", "9", "--beam", "2"), ("--mbr", "chrf")):
-        refused("translate", model, tmp_path / "in", *wrong)
+    for said, *wrong in (
+        ("--beam", "--beam", "0"),
+        ("--stop never", "--stop", "never"),
+        ("widen the beam", "--nbest", "9", "--beam", "2"),
+        ("draw more", "--nbest", "9", "--sample", "2"),
+        ("add --sample", "--mbr", "chrf"),
+        ("--temperature is of sampling", "--temperature", "0.5"),
+        ("--top-k is of sampling", "--top-k", "3"),
+        ("--seed is of sampling", "--seed", "3", "--mbr", "bleu"),
+        ("there are chrf, bleu", "--sample", "2", "--mbr", "ter"),
+        ("--beam is of search", "--sample", "2", "--beam", "3"),
+    ):
+        assert said in refused("translate", model, tmp_path / "in", *wrong)
 
 
 def test_a_full_disk_while_saving(corpus: Path, tmp_path: Path) -> None:

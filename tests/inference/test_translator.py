@@ -38,7 +38,6 @@ def write_folder(path: Path, seed: int, lines: list[str]) -> Path:
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
     return write_folder(tmp_path_factory.mktemp("model") / "first", 1, LINES)
 
 

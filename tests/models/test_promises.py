@@ -32,20 +32,31 @@ LUONG = {"kind": "luong", "size": 32, "embedding": 32}
 CNN = {"kind": "cnn", "size": 32, "embedding": 32, "layers": 2}
 TRANSFORMER = {"kind": "transformer", "size": 32, "heads": 4, "feed_forward": 64, "layers": 2}
 
+WHOLE = {
+    "kind": "transformer",
+    "size": 32,
+    "heads": 4,
+    "feed_forward": 64,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "dropout": 0.0,
+}
+
 
 def pair(encoder: dict[str, Any], decoder: dict[str, Any]) -> dict[str, Any]:
     return {"kind": "seq2seq", "encoder": encoder, "decoder": decoder, "dropout": 0.0}
 
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
-    "transformer": {
-        "kind": "transformer",
-        "size": 32,
-        "heads": 4,
-        "feed_forward": 64,
-        "encoder_layers": 2,
-        "decoder_layers": 2,
-        "dropout": 0.0,
+    "transformer": WHOLE,
+    "transformer-pre": {**WHOLE, "norm": "pre", "activation": "gelu"},
+    "transformer-modern": {
+        **WHOLE,
+        "norm": "pre",
+        "normalization": "rms",
+        "activation": "swiglu",
+        "bias": False,
+        "positions": "rotary",
     },
     "rnn": pair(
         {**RNN, "size": 64, "cell": "lstm", "reverse_source": True}, {**RNN, "size": 64, "cell": "lstm"}
@@ -76,8 +87,8 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "rnn-cnn-fixed": pair(RNN, {**CNN, "attention": False}),
     "transformer-cnn": pair(TRANSFORMER, {**CNN, "layers": 3}),
 }
-QUICK = {"rnn", "luong-dot", "bahdanau", "cnn"}
-"""One a kind of decoder; the Transformer has its own in `test_learning.py`."""
+QUICK = {"rnn", "luong-dot", "bahdanau", "cnn", "transformer", "transformer-pre", "transformer-modern"}
+"""One a kind of decoder, and every block of the Transformer."""
 
 every = pytest.mark.parametrize("name", ARCHITECTURES)
 learners = pytest.mark.parametrize(

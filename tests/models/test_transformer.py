@@ -4,10 +4,13 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kotya.attention.multihead import MultiHeadAttention
+from kotya.attention.positions import sinusoidal
 from kotya.models.seq2seq import Seq2Seq
-from kotya.models.transformer import PRESETS, TransformerConfig
+from kotya.models.transformer import PRESETS, TransformerConfig, TransformerDecoder, TransformerEncoder
 
 VOCABULARY = 23
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -96,31 +99,85 @@ def test_rows_reorder_repeat_leave_and_join(variant: str) -> None:
             rows, ages = [rows[i] for i in kept], [ages[i] for i in kept]
 
 
-@pytest.mark.parametrize("norm", ["post", "pre"])
+def give_attention(attention: MultiHeadAttention, theirs: nn.MultiheadAttention) -> None:
+    projections = (attention.query, attention.key, attention.value)
+    theirs.in_proj_weight.copy_(torch.cat([p.weight for p in projections]))
+    theirs.in_proj_bias.copy_(torch.cat([p.bias for p in projections]))
+    theirs.out_proj.load_state_dict(attention.output.state_dict())
+
+
 @torch.no_grad()
-def test_the_layers_compute_what_pytorch_s_own_do(norm: str) -> None:
-    """Weights copied into nn.Transformer's layers give the same output; embeddings and positions stay ours."""
-    model = build(norm=norm, encoder_layers=1, decoder_layers=1)
-    nn.init.normal_(model.decoder.layers[0].cross.query.bias)
-    options: dict[str, Any] = {"dropout": 0.0, "batch_first": True, "norm_first": norm == "pre"}
-    encoder, decoder = model.encoder.layers[0], model.decoder.layers[0]
-    theirs = nn.TransformerDecoderLayer(16, 2, 32, **options).eval()
-    for attention, other in ((decoder.attention, theirs.self_attn), (decoder.cross, theirs.multihead_attn)):
-        projections = (attention.query, attention.key, attention.value)
-        other.in_proj_weight.copy_(torch.cat([p.weight for p in projections]))
-        other.in_proj_bias.copy_(torch.cat([p.bias for p in projections]))
-        other.out_proj.load_state_dict(attention.output.state_dict())
-    theirs.linear1.load_state_dict(decoder.feed_forward.inner.state_dict())
-    theirs.linear2.load_state_dict(decoder.feed_forward.outer.state_dict())
-    source, lengths = batch(random_lines(6, 3))
-    targets = batch(random_lines(5, 5, seed=3))[0]
-    memory = model.encode(source, lengths)
-    embedded = model.decoder.embedding(targets, torch.arange(5)[None], 4)
-    causal = nn.Transformer.generate_square_subsequent_mask(5, dtype=torch.bool)
-    padding = torch.arange(6) >= lengths[:, None]
-    expected = model.decoder.norm(theirs(embedded, memory.keys, causal, memory_key_padding_mask=padding))
-    torch.testing.assert_close(model.decoder(targets, memory), expected, atol=1e-5, rtol=1e-5)
-    assert encoder is not decoder
+def pytorch_s_own(model: Seq2Seq) -> nn.Transformer:
+    """`nn.Transformer` with the weights of ours, of two layers a side; no embeddings, no output."""
+    encoder, decoder = model.encoder, model.decoder
+    assert isinstance(encoder, TransformerEncoder)
+    assert isinstance(decoder, TransformerDecoder)
+    config = decoder.config
+    options: dict[str, Any] = {
+        "dropout": 0.0,
+        "batch_first": True,
+        "norm_first": config.norm == "pre",
+        "activation": config.activation,
+    }
+    sizes = (config.size, config.heads, config.feed_forward)
+    last = [nn.LayerNorm(config.size) if config.norm == "pre" else None for _ in range(2)]
+    theirs = nn.Transformer(
+        config.size,
+        config.heads,
+        batch_first=True,
+        custom_encoder=nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(*sizes, **options), 2, last[0], enable_nested_tensor=False
+        ),
+        custom_decoder=nn.TransformerDecoder(nn.TransformerDecoderLayer(*sizes, **options), 2, last[1]),
+    ).double()
+    for mine, stack in ((encoder, theirs.encoder), (decoder, theirs.decoder)):
+        for ours, other in zip(mine.layers, stack.layers, strict=True):
+            give_attention(ours.attention, other.self_attn)
+            norms = [ours.attention_residual.norm, ours.feed_forward_residual.norm]
+            if mine is decoder:
+                give_attention(ours.cross, other.multihead_attn)
+                norms.insert(1, ours.cross_residual.norm)
+            for number, norm in enumerate(norms, start=1):
+                getattr(other, f"norm{number}").load_state_dict(norm.state_dict())
+            other.linear1.load_state_dict(ours.feed_forward.inner.state_dict())
+            other.linear2.load_state_dict(ours.feed_forward.outer.state_dict())
+        if stack.norm is not None:
+            stack.norm.load_state_dict(mine.norm.state_dict())
+    return theirs
+
+
+@pytest.mark.parametrize(("norm", "activation"), [("post", "relu"), ("pre", "gelu")])
+def test_the_whole_model_computes_what_pytorch_s_own_does(norm: str, activation: str) -> None:
+    """In float64: the same loss, and the same gradients of every weight, with padding on both sides."""
+    model = build(norm=norm, activation=activation, share="all", dropout=0.0).double().train()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, mean=float(parameter.dim() == 1), std=0.3)  # no bias 0 and no norm 1
+    theirs, embedding = pytorch_s_own(model), model.encoder.embedding.weight.detach().clone().requires_grad_()
+    source, lengths = batch(random_lines(6, 9, 2))
+    targets, target_lengths = batch(random_lines(5, 3, 8, seed=3))
+    inputs, real = targets[:, :-1], torch.arange(7) < target_lengths[:, None] - 1
+
+    loss, _ = model.loss(model(source, lengths, inputs)[real], targets[:, 1:][real])
+    loss.backward()
+
+    padding, causal = torch.arange(9) >= lengths[:, None], torch.ones(7, 7, dtype=torch.bool).triu(1)
+    x, y = (embedding[ids] * 4.0 + sinusoidal(ids.shape[1], 16) for ids in (source, inputs))
+    hidden = theirs(x, y, tgt_mask=causal, src_key_padding_mask=padding, memory_key_padding_mask=padding)
+    expected = F.cross_entropy((hidden @ embedding.T)[real], targets[:, 1:][real], reduction="sum")
+    expected.backward()
+
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)  # summed in float32
+    torch.testing.assert_close(model.encoder.embedding.weight.grad, embedding.grad)
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None
+        moved = parameter.grad.abs().max() > 1e-3
+        assert moved or name.endswith("key.bias")  # which adds the same to all scores of a query
+        parameter.data = parameter.grad
+    gradients = dict(pytorch_s_own(model).named_parameters())  # the same places, filled with our gradients
+    for name, parameter in theirs.named_parameters():
+        torch.testing.assert_close(
+            gradients[name], parameter.grad, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 def test_sharing_is_one_matrix() -> None:

@@ -51,12 +51,17 @@ def translate(
             min=1, metavar="N", help="Draw N translations a line instead of searching, and print them all."
         ),
     ] = None,
-    temperature: Annotated[float, typer.Option(min=1e-3, help="Below 1 sharper, above 1 flatter.")] = 1.0,
-    top_k: Annotated[int, typer.Option(min=0, help="Draw from the k likeliest pieces; 0 is all.")] = 0,
+    temperature: Annotated[
+        float | None, typer.Option(min=1e-3, help="Below 1 sharper, above 1 flatter; 1 without it.")
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(min=0, help="Draw from the k likeliest pieces; all without it.")
+    ] = None,
     top_p: Annotated[
-        float, typer.Option(min=1e-6, max=1, help="Draw from the likeliest that together have probability p.")
-    ] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of sampling.")] = 1,
+        float | None,
+        typer.Option(min=1e-6, max=1, help="Draw from the likeliest that together have probability p."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of sampling; 1 without it.")] = None,
     mbr: Annotated[
         str | None, typer.Option(help="Of the samples, that which agrees best with the others: chrf or bleu.")
     ] = None,
@@ -92,8 +97,6 @@ def translate(
     from kotya.inference.loading import load
     from kotya.text.corpus import read_input, read_lines
 
-    if mbr is not None and sample is None:
-        raise KotyaError("--mbr chooses among samples: add --sample 32, for example")
     if trace is not None and (sample is not None or prefix is not None):
         raise KotyaError("--trace shows beam search; it goes with neither --sample nor --prefix")
     reading = reading_options(layer, head, step)

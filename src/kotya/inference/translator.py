@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, repeat
-from typing import Any, overload
+from typing import Any, get_args, overload
 
 from kotya.attention.reading import Reading
 from kotya.errors import KotyaError
@@ -96,25 +96,38 @@ class Translator:
         self,
         *,
         samples: int | None = None,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        seed: int = 1,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
         mbr: UtilityName | None = None,
         scores: bool = False,
         **search: Any,
     ) -> Choice:
-        """How to choose, from plain options; those of `SearchConfig` change the model's own settings."""
+        """How to choose, from plain options; those of `SearchConfig` change the model's own settings.
+
+        With `samples`, translations are drawn instead of searched for. Raises KotyaError for a setting of sampling
+        without it, and for one of search with it.
+        """
         config = SearchConfig.model_validate({**self.search.model_dump(), **search})
-        wide = max(config.beam if samples is None else samples, 1)
-        if config.nbest > wide:
-            raise KotyaError(f"nbest {config.nbest} is more than there will be: {wide}; widen the beam")
+        drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
+        drawing = {name: value for name, value in drawing.items() if value is not None}
         if samples is None:
+            if drawing or mbr is not None:
+                raise KotyaError(
+                    f"{_option([*drawing, 'mbr'][0])} is of sampling: add --sample 32, for example"
+                )
+            _check_nbest(config.nbest, config.beam, "widen the beam")
             return Choice(config, scores=scores)
-        sampling = SamplingConfig(
-            samples=samples, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
-        )
-        return Choice(config, sampling, mbr, scores)
+        for name in ("beam", "stop", "coverage_penalty"):
+            if name in search:
+                raise KotyaError(
+                    f"{_option(name)} is of search, and --sample draws instead: one or the other"
+                )
+        if mbr not in (None, *get_args(UtilityName)):
+            raise KotyaError(f"--mbr {mbr}: there are {', '.join(get_args(UtilityName))}")
+        _check_nbest(config.nbest, samples, "draw more")
+        return Choice(config, SamplingConfig.model_validate({"samples": samples, **drawing}), mbr, scores)
 
     def candidates(
         self,
@@ -272,6 +285,15 @@ class Translator:
         elif choice.sampling is not None and choice.search.nbest < len(found):
             found = sorted(found, key=lambda one: -one.score)
         return found[: choice.search.nbest]
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _check_nbest(nbest: int, found: int, remedy: str) -> None:
+    if nbest > found:
+        raise KotyaError(f"--nbest {nbest} is more than there will be: {found}; {remedy}")
 
 
 def _greedy(config: SearchConfig) -> bool:
