@@ -122,7 +122,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
     try:
-        with pytest.raises(Fault, match="could not be written"):
+        with pytest.raises(Fault, match=f"{folder.WEIGHTS}: could not be written"):
             folder.save_weights(path, folder.weights(model))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -4,10 +4,8 @@ No pickle is ever loaded. Everything is written under another name first and ren
 on the disk, so that a folder is the old one or the new one, whatever is killed when.
 """
 
-import os
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +19,8 @@ from torch.overrides import TorchFunctionMode
 
 from kotya import recipe as recipes
 from kotya.config import Config
-from kotya.errors import Fault, KotyaError
+from kotya.errors import KotyaError
+from kotya.files import replacing, umask, write_text
 from kotya.models.composed import ModelConfig
 from kotya.models.seq2seq import Seq2Seq
 from kotya.recipe import Recipe
@@ -69,8 +68,7 @@ def create(
 
     Raises KotyaError where `path` holds something already.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise KotyaError(f"{path}: there is something already; name another folder, or remove it")
+    check_free(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
@@ -85,10 +83,21 @@ def create(
             write_text(building / "recipe.yaml", recipe.to_yaml())
         if model is not None:
             save_weights(building / WEIGHTS, weights(model))
-        building.chmod(0o777 & ~_umask())
+        building.chmod(0o777 & ~umask())
         building.rename(path)
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+def is_free(path: Path) -> bool:
+    """Whether a new folder can stand there: there is nothing, or an empty folder."""
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+
+
+def check_free(path: Path) -> None:
+    """Raises KotyaError where a new folder would take the place of something."""
+    if not is_free(path):
+        raise KotyaError(f"{path}: there is something already; name another folder, or remove it")
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:
@@ -98,35 +107,11 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
 
 def save_weights(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write a safetensors file in place of the one that is there. Raises Fault where the disk does not take it."""
-    whole = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
-    _replace(path, lambda partial: save_file(whole, partial))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file in place of the one that is there. Raises Fault where the disk does not take it."""
-    _replace(path, lambda partial: partial.write_text(text, encoding="utf-8"))
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        write(partial)
-        partial.chmod(0o666 & ~_umask())
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise Fault(f"{path}: could not be written ({reason}); what was there before is untouched") from None
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """Which permissions new files do not get; libraries that write files for us choose others."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with replacing(path) as partial:
+        try:
+            save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, partial)
+        except SafetensorError as error:
+            raise OSError(str(error)) from None
 
 
 def load(path: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> LoadedModel:
@@ -194,6 +179,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file."""
     try:
         return load_file(path)
+    except FileNotFoundError:
+        raise KotyaError(f"{path}: there is no such file") from None
     except (SafetensorError, OSError) as error:
         raise KotyaError(f"{path}: broken or cut short ({error})") from None
 

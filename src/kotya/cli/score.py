@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from kotya.cli.options import AllowCode, Device, Ensemble, Precision
+from kotya.cli.options import AllowCode, Device, Ensemble, LengthPenalty, Normalization, Precision
 
 
 def score(
@@ -17,10 +17,8 @@ def score(
     pieces: Annotated[
         bool, typer.Option("--pieces", help="The translations are pieces, as `translate --pieces` prints.")
     ] = False,
-    normalization: Annotated[
-        str | None, typer.Option(help="Score by length: average (n^α), wu (((5+n)/6)^α) or none.")
-    ] = None,
-    length_penalty: Annotated[float | None, typer.Option(min=0, help="α of the normalisation.")] = None,
+    normalization: Normalization = None,
+    length_penalty: LengthPenalty = None,
     device: Device = "cpu",
     allow_code: AllowCode = False,
     precision: Precision = "float32",
@@ -31,25 +29,12 @@ def score(
 
     Example: kotya score runs/ru-en pairs.tsv
     """
+    from kotya.cli.alignments import read_pairs
     from kotya.cli.options import chosen, prepare_workers
-    from kotya.errors import KotyaError
     from kotya.inference.loading import load
-    from kotya.text.corpus import read_input
 
     prepare_workers(1, device)
     translator = load([model, *(ensemble or [])], device=device, precision=precision)
     config = chosen(translator, normalization=normalization, length_penalty=length_penalty).search
-
-    def pairs() -> "list[tuple[str, str]]":
-        found = []
-        for number, line in enumerate(read_input(file), start=1):
-            source, tab, target = line.partition("\t")
-            if not tab:
-                raise KotyaError(
-                    f"{file or 'standard input'}, line {number}: no tab; source, tab, translation is expected"
-                )
-            found.append((source, target))
-        return found
-
-    for one in translator.score(pairs(), pieces=pieces, config=config):
-        print(f"{one.log_probability:.6f}\t{one.score:.6f}")
+    for one in translator.score(read_pairs(file), pieces=pieces, config=config):
+        print(f"{one.log_probability:.6f}\t{one.score:.6f}", flush=True)

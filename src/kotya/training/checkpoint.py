@@ -9,13 +9,13 @@ import os
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kotya.errors import Fault, KotyaError
-from kotya.folder import WEIGHTS, read_weights, save_weights, weights, write_text
+from kotya.files import write_text
+from kotya.folder import WEIGHTS, read_weights, save_weights, weights
 
 OPTIMIZER, PROGRESS = "optimizer.safetensors", "progress.json"
 
@@ -68,8 +68,10 @@ def load(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Pr
     """Put a checkpoint's weights and moments into place. Raises KotyaError where it does not fit."""
     stored, parameters = read_weights(folder / WEIGHTS), dict(model.named_parameters())
     kept = read_weights(folder / OPTIMIZER)
-    if set(stored) != set(parameters):
-        raise KotyaError(f"{folder}: not a checkpoint of this model; the recipe has changed since")
+    if {name: tensor.shape for name, tensor in stored.items()} != {n: p.shape for n, p in parameters.items()}:
+        raise KotyaError(
+            f"{folder}: not a checkpoint of this model: its weights have other names or shapes; was a file replaced?"
+        )
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(stored[name])
@@ -78,8 +80,12 @@ def load(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Pr
                 for key, tensor in kept.items()
                 if key.rpartition("/")[0] == name
             }
-    content: dict[str, Any] = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
-    return Progress(**content)
+    try:
+        return Progress(**json.loads((folder / PROGRESS).read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise KotyaError(
+            f"{folder}: {PROGRESS} is broken; without this folder --resume goes on from the one before"
+        ) from None
 
 
 def moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -66,6 +66,8 @@ class Loop:
         if found:
             self.progress = checkpoint.load(found[-1], self.model, self.optimizer)
             self.reporter.say(f"resuming after update {self.progress.update:,}")
+        else:
+            self.reporter.say("there is no checkpoint yet: beginning anew")
         checkpoint.cut_log(self.run / "metrics.jsonl", self.progress.update)
 
     def train(self) -> Outcome:
@@ -76,7 +78,7 @@ class Loop:
         writer = None
         if self.config.tensorboard:
             # what a killed run wrote past its checkpoint is hidden, so that no curve runs twice
-            writer = import_tensorboard()(self.run / "tensorboard", purge_step=self.progress.update + 1)
+            writer = import_tensorboard()(self.run / "tensorboard")
         self.reporter.start(updates, self.progress.update)
         try:
             with _signals(self._stop), open(self.run / "metrics.jsonl", "a", encoding="utf-8") as log:
@@ -104,6 +106,9 @@ class Loop:
         stream = self._batches()
         began, before = time.monotonic(), progress.seconds
         reported = began
+        if self._stale():
+            self.reporter.say("this run was stopped early; a larger training.patience goes on with it")
+            return
         while progress.update < updates:
             batches = [next(stream) for _ in range(config.accumulate)]
             record = self._update(batches, updates)
