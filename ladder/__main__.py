@@ -16,7 +16,7 @@ import torch
 
 from kotya.cli.allocator import tune_allocator
 from kotya.cli.main import explain, say
-from kotya.folder import write_text
+from kotya.files import write_text
 from kotya.inference.lengths import compare
 from kotya.training.progress import Reporter, Terminal
 from ladder.climb import RECORD, Record, climb

@@ -15,14 +15,16 @@ import torch
 from kotya import folder as folders
 from kotya import recipe as recipes
 from kotya.errors import KotyaError
-from kotya.folder import read_weights, write_text
+from kotya.files import write_text
+from kotya.folder import read_weights
 from kotya.inference.benchmark import machine
 from kotya.inference.evaluation import evaluate, recipe_set
 from kotya.inference.loading import load
 from kotya.inference.translator import Choice
 from kotya.metrics import Score
 from kotya.training.progress import Reporter
-from kotya.training.run import check_unchanged, train
+from kotya.training.resuming import check_unchanged
+from kotya.training.run import train
 
 RECORD = "ladder.json"
 

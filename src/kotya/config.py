@@ -27,3 +27,23 @@ def wrong(place: tuple[int | str, ...], message: str, value: Any) -> ValidationE
     return ValidationError.from_exception_data(
         "config", [InitErrorDetails(type=kind, loc=place, input=value)]
     )
+
+
+def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
+    """The settings that are not the same, by dotted key, with both values; None where one has no such setting."""
+    mine, theirs = (flat(config.model_dump(mode="json")) for config in (one, other))
+    keys = [*mine, *(key for key in theirs if key not in mine)]
+    return {key: (mine.get(key), theirs.get(key)) for key in keys if mine.get(key) != theirs.get(key)}
+
+
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """A tree of settings as dotted keys; a section of a list goes by its place."""
+    if isinstance(tree, list) and any(isinstance(one, dict) for one in tree):
+        tree = dict(enumerate(tree))
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    return {
+        key: value
+        for name, sub in tree.items()
+        for key, value in flat(sub, f"{prefix}.{name}".lstrip(".")).items()
+    }

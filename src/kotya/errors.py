@@ -8,6 +8,9 @@ class KotyaError(Exception):
 
 
 class Fault(KotyaError):
-    """Something failed that the person did not do (disk full, NaN in the loss, a broken file). Exit code 1."""
+    """Something failed that the person did not do (disk full, NaN in the loss). Exit code 1.
+
+    A file or folder that was handed over broken is a KotyaError: another one is what would be right.
+    """
 
     exit_code = 1

@@ -4,11 +4,8 @@ No pickle is ever loaded. Everything is written under another name first and ren
 on the disk, so that a folder is the old one or the new one, whatever is killed when.
 """
 
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from kotya import recipe as recipes
 from kotya.config import Config
 from kotya.errors import Fault, KotyaError
+from kotya.files import replacing, umask, write_text
 from kotya.models.composed import ModelConfig
 from kotya.models.seq2seq import Seq2Seq
 from kotya.recipe import Recipe
@@ -31,7 +29,6 @@ from kotya.text.vocabulary import Vocabulary
 from kotya.version import __version__
 
 WEIGHTS = "model.safetensors"
-DEVICES = Path("/dev")
 Vocabularies = tuple[Vocabulary, Vocabulary]
 
 
@@ -71,8 +68,7 @@ def create(
 
     Raises KotyaError where `path` holds something already.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise KotyaError(f"{path}: there is something already; name another folder, or remove it")
+    check_free(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
@@ -87,10 +83,21 @@ def create(
             write_text(building / "recipe.yaml", recipe.to_yaml())
         if model is not None:
             save_weights(building / WEIGHTS, weights(model))
-        building.chmod(0o777 & ~_umask())
+        building.chmod(0o777 & ~umask())
         building.rename(path)
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+def is_free(path: Path) -> bool:
+    """Whether a new folder can stand there: there is nothing, or an empty folder."""
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+
+
+def check_free(path: Path) -> None:
+    """Raises KotyaError where a new folder would take the place of something."""
+    if not is_free(path):
+        raise KotyaError(f"{path}: there is something already; name another folder, or remove it")
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:
@@ -100,49 +107,11 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
 
 def save_weights(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write a safetensors file in place of the one that is there. Raises Fault where the disk does not take it."""
-    whole = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
     with replacing(path) as partial:
-        save_file(whole, partial)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file in place of the one that is there. Raises Fault where the disk does not take it."""
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """The name under which to write a file, which takes the place of the one at `path` when the block ends well.
-
-    A pipe or a device (`/dev/stdout`) is written to as it stands. Raises KotyaError where there can be no such file,
-    Fault where the disk does not take it.
-    """
-    plain = (path.is_file() or not path.exists()) and DEVICES not in path.absolute().parents
-    partial = path.with_name(f".{path.name}.partial") if plain else path
-    try:
-        yield partial
-        if plain:
-            partial.chmod(0o666 & ~_umask())
-            with open(partial, "rb") as file:
-                os.fsync(file.fileno())
-            partial.replace(path)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
-        raise KotyaError(f"{path}: cannot be written ({(error.strerror or str(error)).lower()})") from None
-    except (OSError, SafetensorError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise Fault(f"{path}: could not be written ({reason}); what was there before is untouched") from None
-    finally:
-        if plain:
-            with suppress(OSError):
-                partial.unlink()
-
-
-def _umask() -> int:
-    """Which permissions new files do not get; libraries that write files for us choose others."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        try:
+            save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, partial)
+        except SafetensorError as error:
+            raise OSError(str(error)) from None
 
 
 def load(path: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> LoadedModel:
@@ -211,6 +180,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file."""
     try:
         return load_file(path)
+    except FileNotFoundError:
+        raise KotyaError(f"{path}: there is no such file") from None
     except (SafetensorError, OSError) as error:
         raise KotyaError(f"{path}: broken or cut short ({error})") from None
 

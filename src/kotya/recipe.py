@@ -19,7 +19,7 @@ from kotya.errors import KotyaError
 from kotya.models.composed import PRESETS, ModelConfig
 from kotya.search.config import SearchConfig
 from kotya.tasks.translation import TranslationData
-from kotya.text.vocabulary import VocabularyConfig
+from kotya.text.vocabularies import VocabularyConfig
 
 _Memory = Annotated[float, Field(ge=0, lt=1)]
 
@@ -136,7 +136,7 @@ class Recipe(Config):
         if self.search.nbest > self.search.beam:
             message = f"{self.search.nbest} outputs a line are more than the beam holds, {self.search.beam}"
             raise wrong(("search", "nbest"), message, self.search.nbest)
-        if self.model.share == "all" and not self.vocabulary.joint:
+        if self.model.share == "all" and not self.vocabulary.shared:
             message = "all needs one vocabulary for both languages; with two, say `output` or `none`"
             raise wrong(("model", "share"), message, self.model.share)
         return self

@@ -162,7 +162,7 @@ def test_a_line_of_a_million_characters_in_the_dev_set(
         with open(corpus / name, "a", encoding="utf-8") as file:
             file.write((MILLION if name.endswith(side) else "kot") + "\n")
     line = refused("train", recipe(corpus, tmp_path / "r.yaml"), "-o", tmp_path / "run")
-    assert f"dev.{side}:21 has 250,0" in line
+    assert re.search(rf"dev.{side}:21 has [0-9,]+ pieces; a line may have 4,096", line)
     assert not (tmp_path / "run").exists()
 
 
@@ -195,7 +195,7 @@ def test_invalid_utf8_in_training_without_a_recipe_is_dropped_and_counted(
     assert run(["train", *files, *settings, "-o", str(tmp_path / "run")]) == 0
     said = capsys.readouterr().err
     assert "400 pairs: transformer-tiny" in said
-    assert "training data: 400 pairs; dropped: 2 not UTF-8" in said
+    assert "dropped: 2 not UTF-8, 121 duplicate" in said
 
 
 def test_what_was_translated_is_printed_before_the_error(
@@ -215,7 +215,7 @@ def test_what_was_translated_is_printed_before_the_error(
 def test_a_trace_that_cannot_be_written(tmp_path: Path, model: Path, refused: Callable[..., str]) -> None:
     (tmp_path / "in").write_text("kot\n")
     line = refused("translate", model, tmp_path / "in", "--trace", tmp_path / "none" / "trace")
-    assert "none/trace: cannot be written" in line
+    assert "none: there is no such folder to put trace in" in line
 
 
 def test_weights_that_are_no_numbers(tmp_path: Path, model: Path, refused: Callable[..., str]) -> None:

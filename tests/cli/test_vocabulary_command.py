@@ -57,7 +57,7 @@ def test_merges_of_the_lecture(tmp_path: Path) -> None:
         (["merges", "cat"], "'cat': a word and how often it occurs is expected, like cat=4"),
         (["merges", "cat=0"], "like cat=4"),
         (["encode", "nothing.json"], "nothing.json: there is no such vocabulary"),
-        (["encode", "empty"], "a folder without tokenizer.json"),
+        (["encode", "empty"], "a folder without source.tokenizer.json or tokenizer.json"),
         (["learn", "nothing.txt"], "nothing.txt: there is no such file"),
         (["decode", "tokenizer.json", "train.txt"], "train.txt:1: 'Zwei' is no piece"),
         (["decode", "tokenizer.json", "train.txt", "--ids"], "train.txt:1: 'Zwei' is no id"),

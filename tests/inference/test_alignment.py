@@ -175,7 +175,7 @@ def test_refused(translator: Translator, tmp_path: Path) -> None:
             translator.align(PAIRS, layer=layer)
     with pytest.raises(KotyaError, match="no head 3: the layer has 2"):
         translator.align(PAIRS, head=3)
-    with pytest.raises(KotyaError, match=r"pair 2 has a side of .* pieces"):
+    with pytest.raises(KotyaError, match=r"the target of pair 2 has .* pieces"):
         translator.align([("a", "b"), ("a", "b " * 5000)])
     with pytest.raises(KotyaError, match="without attention"):
         kotya.load(write_folder(tmp_path / "rnn", small("rnn"), 1)).align(PAIRS)

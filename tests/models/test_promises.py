@@ -183,7 +183,7 @@ def test_1_and_3_search_finds_the_same_in_any_company_and_scores_it_as_scoring_d
             assert [h.tokens for h in mine] == [h.tokens for h in theirs]
         pairs = [(s, h.tokens) for s, hs in zip(sources, found, strict=True) for h in hs]
         expected = [h.log_probability for hs in found for h in hs]
-        scored = [log_p for _, log_p in score_pairs(ensemble, ROLES, pairs)]
+        scored = [one.log_probability for one in score_pairs(ensemble, ROLES, pairs)]
         assert scored == pytest.approx(expected, abs=1e-4)
 
 

@@ -13,7 +13,7 @@ from kotya.text.batches import Batches, padding
 from kotya.text.cache import TokenCache
 from kotya.text.cleaning import CleaningConfig
 from kotya.text.corpus import TextSource
-from kotya.text.vocabulary import VocabularyConfig
+from kotya.text.vocabularies import VocabularyConfig
 
 LENGTHS = st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), min_size=1, max_size=200)
 
@@ -54,7 +54,7 @@ def test_padding_on_real_text(tmp_path: Path) -> None:
         pytest.skip("KOTYA_DATA is not set: no real text to measure on")
     folder = Path(os.environ["KOTYA_DATA"]) / "multi30k"
     source, target = TextSource.of(folder / "train.de.gz"), TextSource.of(folder / "train.en.gz")
-    vocabularies = VocabularyConfig(size=8000).learn(source, target)
+    vocabularies = VocabularyConfig(size=8000).make(source, target, Path())
     cleaning = CleaningConfig(max_length=100)
     tokens = TokenCache.open_or_build(source, target, vocabularies, cleaning, tmp_path, progress=False)
     batches = Batches(tokens.source_lengths, tokens.target_lengths, tokens=4096).draw(

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from kotya.errors import KotyaError
-from kotya.text.corpus import TextSource
-from kotya.text.vocabulary import Vocabulary, VocabularyConfig
+from kotya.text.vocabulary import Vocabulary
 
 CORPUS = [
     "Zwei junge Männer sind im Freien, in der Nähe vieler Büsche.",
@@ -231,17 +230,3 @@ def test_samples_drop_each_merge_with_its_probability() -> None:
         for example in range(5)
     )
     assert split[True] / split.total() == pytest.approx(1 - 0.8**2, abs=0.05)
-
-
-def test_joint_and_separate(tmp_path: Path) -> None:
-    source, target = tmp_path / "s", tmp_path / "t"
-    source.write_text("ein Mann\n" * 5)
-    target.write_text("a man\n" * 5)
-    one, two = VocabularyConfig(size=300).learn(TextSource.of(source), TextSource.of(target))
-    assert one is two
-    one, two = VocabularyConfig(size=300, joint=False).learn(TextSource.of(source), TextSource.of(target))
-    assert one.fingerprint != two.fingerprint
-    with source.open("ab") as file:
-        file.write(b"\xff\n")
-    again, _ = VocabularyConfig(size=300, joint=False).learn(TextSource.of(source), TextSource.of(target))
-    assert again.fingerprint == one.fingerprint

@@ -6,19 +6,23 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
+from kotya import recipe as recipes
 from kotya.errors import KotyaError
 from kotya.recipe import Recipe
+from kotya.training.checkpoint import list_checkpoints
 from kotya.training.loop import Loop
 from kotya.training.progress import Silent
 from kotya.training.run import train
-from training_corpus import content, small_recipe
+from training_corpus import content, sentences, small_recipe, write
 
 
 def same_weights(one: Path, other: Path) -> bool:
@@ -66,13 +70,115 @@ def test_a_run_is_not_overwritten_nor_resumed_under_another_recipe(corpus: Path,
     train(small_recipe(corpus), run, reporter=Silent())
     with pytest.raises(KotyaError, match="--resume"):
         train(small_recipe(corpus), run, reporter=Silent())
-    with pytest.raises(KotyaError, match=r"training\.clip=1\.0"):
-        train(small_recipe(corpus, clip=2.0), run, reporter=Silent(), resume=True)
+    for changes, message in (
+        (
+            {"training": {"clip": 2.0, "seed": 3}},
+            r"began with training\.clip=1\.0 \(now 2\.0\), training\.seed=1",
+        ),
+        ({"model": {"heads": 4}}, r"model\.heads=2 \(now 4\)"),
+        ({"vocabulary": {"size": 290}}, r"vocabulary\.size=300 \(now 290\)"),
+        (
+            {"data": {"train": {"source": "dev.src", "target": "dev.tgt"}}},
+            r"data\.train\.0\.source=train\.src",
+        ),
+        ({"training": {"updates": 11}}, r"training\.updates=12 \(now 11\)"),
+    ):
+        with pytest.raises(KotyaError, match=message):
+            train(changed(corpus, changes), run, reporter=Silent(), resume=True)
+
+
+def changed(corpus: Path, changes: dict[str, dict[str, Any]], **training: Any) -> Recipe:
+    """The small recipe with other settings in its sections."""
+    plan = content(corpus, **training)
+    sections = {key: part if key == "task" else part | changes.get(key, {}) for key, part in plan.items()}
+    return recipes.parse(sections, "test")
+
+
+@pytest.mark.parametrize("name", ["train.src", "train.tgt", "dev.src", "dev.tgt"])
+def test_other_data_under_the_same_name_is_refused(corpus: Path, tmp_path: Path, name: str) -> None:
+    run = tmp_path / "run"
+    train(small_recipe(corpus), run, reporter=Silent())
+    text = (corpus / name).read_text()
+    (corpus / name).write_text(text.replace("o", "a", 1))
+    with pytest.raises(KotyaError, match=rf"^{corpus / name}: changed since {run} began"):
+        train(small_recipe(corpus, updates=16), run, reporter=Silent(), resume=True)
+    (corpus / name).write_text(text)
+    (run / "checkpoints/data.json").unlink()
+    with pytest.raises(KotyaError, match="what data the run began with is not known"):
+        train(small_recipe(corpus, updates=16), run, reporter=Silent(), resume=True)
+
+
+def test_a_longer_budget_goes_on_to_where_the_longer_run_ends(corpus: Path, tmp_path: Path) -> None:
+    """The data may lie elsewhere meanwhile, and what no update depends on may be another."""
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    train(small_recipe(corpus, updates=24), whole, reporter=Silent())
+    train(small_recipe(corpus, updates=12), run, reporter=Silent())
+    moved = corpus.rename(tmp_path / "moved")
+    write(moved, "test", sentences(3, 5))
+    test = {"data": content(moved)["data"] | {"test": {"source": "test.src", "target": "test.tgt"}}}
+    longer = changed(moved, test, updates=24, minutes=10, patience=9)
+    train(longer, run, reporter=Silent(), resume=True)
+    assert same_weights(whole, run)
+    assert log_of(whole) == log_of(run)
+    assert recipes.read(run / "recipe.yaml") == longer
+
+
+def test_a_run_that_stopped_early_is_over_until_it_may_be_more_patient(corpus: Path, tmp_path: Path) -> None:
+    plan = {"learning_rate": 1e-12, "patience": 2, "updates": 20, "evaluate_every": 2}
+    run = tmp_path / "run"
+    for patience, update in ((2, 6), (2, 6), (3, 8)):
+        recipe = small_recipe(corpus, **plan | {"patience": patience})
+        assert train(recipe, run, reporter=Silent(), resume=True).update == update
+
+
+class Dies(Silent):
+    """Shows nothing, and fails at an update."""
+
+    def __init__(self, last: int) -> None:
+        self.last = last
+
+    def step(self, update: int, record: dict[str, float]) -> None:
+        if update == self.last:
+            raise ZeroDivisionError
+
+
+def test_no_curve_of_tensorboard_runs_twice(corpus: Path, tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run, recipe = tmp_path / "run", small_recipe(corpus, tensorboard=True, updates=42, evaluate_every=16)
+    for last in (30, 50):
+        with suppress(ZeroDivisionError):
+            train(recipe, run, reporter=Dies(last), resume=True)
+    events = accumulator.EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    assert [one.step for one in events.Scalars("train/loss")] == [20, 40]
+    assert [one.step for one in events.Scalars("dev/BLEU")] == [16, 32, 42]
+
+
+class Says(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said = ""
+
+    def say(self, text: str) -> None:
+        self.said += text + "\n"
+
+
+def test_what_is_there_to_resume_is_said(corpus: Path, tmp_path: Path) -> None:
+    run, says = tmp_path / "run", Says()
+    run.mkdir()
+    assert train(small_recipe(corpus), run, reporter=says, resume=True).finished
+    assert f"{run}: there is no run to go on with" in says.said
+    train(small_recipe(corpus, schedule="cosine"), tmp_path / "other", reporter=Silent())
+    train(small_recipe(corpus, schedule="cosine", updates=16), tmp_path / "other", reporter=says, resume=True)
+    assert "resuming after update 12" in says.said
+    assert "the cosine schedule goes on as that of the longer run" in says.said
+    (run / "recipe.yaml").unlink()
+    with pytest.raises(KotyaError, match=r"it has no recipe\.yaml"):
+        train(small_recipe(corpus), run, reporter=Silent(), resume=True)
 
 
 def test_the_written_recipe_rebuilds_the_run_by_itself(corpus: Path, tmp_path: Path) -> None:
-    from kotya import recipe as recipes
-
     train(small_recipe(corpus), tmp_path / "first", reporter=Silent())
     again = recipes.read(tmp_path / "first" / "recipe.yaml")
     train(again, tmp_path / "second", reporter=Silent())
@@ -146,7 +252,7 @@ def halfway(corpus: Path, tmp_path: Path) -> tuple[Recipe, Path]:
     """A run that was stopped after update 6 of 12; its checkpoints are 4, of weights alone, and 6."""
     recipe, run = small_recipe(corpus), tmp_path / "halfway"
     train(recipe, run, reporter=Stopping(6))
-    names = {path.name: (path / "optimizer.safetensors").exists() for path in (run / "checkpoints").iterdir()}
+    names = {path.name: (path / "optimizer.safetensors").exists() for path in list_checkpoints(run)}
     assert names == {"0000004": False, "0000006": True}
     return recipe, run
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kotya.cli.alignments import AtStep, Head, Layer, Symmetrize
-from kotya.cli.options import AllowCode, Device, Ensemble, Precision
+from kotya.cli.options import AllowCode, Device, Ensemble, LengthPenalty, Precision
 
 if TYPE_CHECKING:
     from kotya.inference.evaluation import AlignmentReport
@@ -31,7 +31,7 @@ def evaluate(
     beam: Annotated[
         int | None, typer.Option(min=1, help="Hypotheses kept open; the model's own by default.")
     ] = None,
-    length_penalty: Annotated[float | None, typer.Option(min=0, help="Exponent of the length.")] = None,
+    length_penalty: LengthPenalty = None,
     alignments: Annotated[
         Path | None,
         typer.Option(
@@ -73,12 +73,14 @@ def evaluate(
     from kotya.cli.alignments import reading_options
     from kotya.cli.options import chosen, prepare_workers
     from kotya.errors import KotyaError
-    from kotya.folder import write_text
+    from kotya.files import check_file, write_text
     from kotya.inference.evaluation import evaluate as measure
     from kotya.inference.evaluation import evaluate_alignments, recipe_set
     from kotya.inference.loading import load
     from kotya.text.corpus import TextSource
 
+    if output is not None:
+        check_file(output)
     if (source is None) != (target is None):
         raise KotyaError("a source file goes with its reference: kotya evaluate MODEL SOURCE TARGET")
     if source is not None and target is not None:

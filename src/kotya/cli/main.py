@@ -123,8 +123,10 @@ def kotya_command(
 def prepare_to_compute() -> None:
     """Settings of this process that only commands which compute want."""
     from kotya.cli.allocator import tune_allocator
+    from kotya.cli.threads import spin_briefly
 
     tune_allocator()
+    spin_briefly()
 
 
 def main() -> NoReturn:

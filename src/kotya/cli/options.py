@@ -1,5 +1,6 @@
 """Options that commands which use a model share, and how they become settings."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,22 @@ if TYPE_CHECKING:
 Ensemble = Annotated[
     list[Path] | None,
     typer.Option("--with", help="Another model folder that votes along; may be given again."),
+]
+
+
+def finite(value: float | None) -> float | None:
+    """What an option's own bounds let through: a number that is none, or is without end."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no finite number")
+    return value
+
+
+Normalization = Annotated[
+    str | None, typer.Option(help="Score by length: average (n^α), wu (((5+n)/6)^α) or none.")
+]
+LengthPenalty = Annotated[float | None, typer.Option(min=0, callback=finite, help="α of the normalisation.")]
+CoveragePenalty = Annotated[
+    float | None, typer.Option(min=0, callback=finite, help="β of the coverage penalty (Wu et al. 2016).")
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")]
 Precision = Annotated[str, typer.Option(help="float32 or bf16.")]

@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from kotya.cli.options import AllowCode, Device, Ensemble, Precision
+from kotya.cli.options import (
+    AllowCode,
+    CoveragePenalty,
+    Device,
+    Ensemble,
+    LengthPenalty,
+    Normalization,
+    Precision,
+)
 
 
 def score(
@@ -17,13 +25,9 @@ def score(
     pieces: Annotated[
         bool, typer.Option("--pieces", help="The translations are pieces, as `translate --pieces` prints.")
     ] = False,
-    normalization: Annotated[
-        str | None, typer.Option(help="Score by length: average (n^α), wu (((5+n)/6)^α) or none.")
-    ] = None,
-    length_penalty: Annotated[float | None, typer.Option(min=0, help="α of the normalisation.")] = None,
-    coverage_penalty: Annotated[
-        float | None, typer.Option(min=0, help="β of the coverage penalty (Wu et al. 2016).")
-    ] = None,
+    normalization: Normalization = None,
+    length_penalty: LengthPenalty = None,
+    coverage_penalty: CoveragePenalty = None,
     device: Device = "cpu",
     allow_code: AllowCode = False,
     precision: Precision = "float32",

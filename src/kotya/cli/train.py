@@ -23,8 +23,18 @@ def train(
         Path | None, typer.Option(help="Held-out text; part of the rest by default.")
     ] = None,
     dev_target: Annotated[Path | None, typer.Option(help="Its translation.")] = None,
+    vocabulary: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A tokenizer.json (or a model folder, for its own) instead of learning one from the text, for both "
+            "languages; given twice: the source's, the target's."
+        ),
+    ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The model folder; below runs/ by default.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="The model folder; below runs/ by default: runs/ru-en for two files."
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
@@ -37,13 +47,15 @@ def train(
 
     Example: kotya train recipes/multi30k/transformer.yaml training.seed=2 --output runs/de-en
 
-    Example: kotya train --source train.ru --target train.en --output runs/ru-en
+    Example: kotya train --source train.ru --target train.en --vocabulary tokenizer.json
+
+    Example: kotya train --output runs/ru-en --resume training.updates=20000
     """
     import json
 
     from kotya import recipe as recipes
     from kotya.errors import KotyaError
-    from kotya.training.automatic import recipe_for
+    from kotya.training.automatic import recipe_for, run_name
     from kotya.training.progress import Terminal
     from kotya.training.run import train as run
 
@@ -61,14 +73,24 @@ def train(
         if (dev_source is None) != (dev_target is None):
             raise KotyaError("--dev-source and --dev-target go together")
         dev = (dev_source, dev_target) if dev_source is not None and dev_target is not None else None
-        chosen, why = recipe_for(source, target, dev, overrides)
+        if len(vocabulary or []) > 2:
+            raise KotyaError(
+                "--vocabulary is given once for both languages, or twice: the source's, the target's"
+            )
+        chosen, why = recipe_for(source, target, dev, overrides, vocabularies=vocabulary or [])
         for reason in why:
             terminal.say(reason)
-        folder = output or Path("runs") / f"{source.stem}-{target.suffix.lstrip('.')}"
+        folder = output or Path("runs") / run_name(source, target)
+    elif vocabulary or dev_source is not None or dev_target is not None:
+        raise KotyaError(
+            "--vocabulary, --dev-source and --dev-target go with --source and --target; a recipe has keys"
+        )
     elif files:
         chosen = recipes.read(files[0], overrides)
         folder = output or Path("runs") / files[0].parent.name / files[0].stem
     elif resume and output is not None:
+        if not (output / "recipe.yaml").exists():
+            raise KotyaError(f"{output}: there is no run to go on with: it has no recipe.yaml")
         chosen, folder = recipes.read(output / "recipe.yaml", overrides), output
     else:
         raise KotyaError("what to train on? kotya train RECIPE, or kotya train --source FILE --target FILE")

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kotya.cli.alignments import AtStep, Format, Head, Layer
-from kotya.cli.options import AllowCode, Device, Ensemble, Precision
+from kotya.cli.options import (
+    AllowCode,
+    CoveragePenalty,
+    Device,
+    Ensemble,
+    LengthPenalty,
+    Normalization,
+    Precision,
+    finite,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,13 +33,9 @@ def translate(
     nbest: Annotated[
         int | None, typer.Option(min=1, help="Print that many a line, each with the line's number.")
     ] = None,
-    normalization: Annotated[
-        str | None, typer.Option(help="Score by length: average (n^α), wu (((5+n)/6)^α) or none.")
-    ] = None,
-    length_penalty: Annotated[float | None, typer.Option(min=0, help="α of the normalisation.")] = None,
-    coverage_penalty: Annotated[
-        float | None, typer.Option(min=0, help="β of the coverage penalty (Wu et al. 2016).")
-    ] = None,
+    normalization: Normalization = None,
+    length_penalty: LengthPenalty = None,
+    coverage_penalty: CoveragePenalty = None,
     stop: Annotated[
         str | None,
         typer.Option(
@@ -39,7 +44,8 @@ def translate(
         ),
     ] = None,
     max_length_ratio: Annotated[
-        float | None, typer.Option(min=0, help="a: an output has at most a·source + b pieces.")
+        float | None,
+        typer.Option(min=0, callback=finite, help="a: an output has at most a·source + b pieces."),
     ] = None,
     max_length_extra: Annotated[int | None, typer.Option(min=1, help="b of that cap.")] = None,
     prefix: Annotated[
@@ -52,14 +58,17 @@ def translate(
         ),
     ] = None,
     temperature: Annotated[
-        float | None, typer.Option(min=1e-3, help="Below 1 sharper, above 1 flatter; 1 without it.")
+        float | None,
+        typer.Option(min=1e-3, callback=finite, help="Below 1 sharper, above 1 flatter; 1 without it."),
     ] = None,
     top_k: Annotated[
         int | None, typer.Option(min=0, help="Draw from the k likeliest pieces; all without it.")
     ] = None,
     top_p: Annotated[
         float | None,
-        typer.Option(min=1e-6, max=1, help="Draw from the likeliest that together have probability p."),
+        typer.Option(
+            min=1e-6, max=1, callback=finite, help="Draw from the likeliest that together have probability p."
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of sampling; 1 without it.")] = None,
     mbr: Annotated[
@@ -94,6 +103,7 @@ def translate(
     from kotya.cli.alignments import reading_options, written
     from kotya.cli.options import chosen, prepare_workers
     from kotya.errors import KotyaError
+    from kotya.files import check_file
     from kotya.inference.loading import load
     from kotya.text.corpus import read_input, read_lines
 
@@ -102,6 +112,8 @@ def translate(
     reading = reading_options(layer, head, step)
     if (reading or as_format is not Format.PHARAOH) and not alignments:
         raise KotyaError("--layer, --head, --step and --format say how alignments are read: add --alignments")
+    if trace is not None:
+        check_file(trace)
     if alignments and trace is not None:
         raise KotyaError("--trace and --alignments do not go together: use one after the other")
     if nbest is None and sample is not None and sample > 1 and mbr is None:
@@ -126,6 +138,7 @@ def translate(
         mbr=mbr,
         scores=scores,
     )
+    several = nbest is not None or choice.search.nbest > 1
     lines = read_input(file)
     prefixes = read_lines(prefix) if prefix is not None else None
     if alignments:
@@ -139,7 +152,7 @@ def translate(
         )
         for number, aligned in enumerate(pairs, start=1):
             for candidate, alignment in aligned:
-                shown = row(candidate, number if nbest else None, scores=scores, pieces=pieces)
+                shown = row(candidate, number if several else None, scores=scores, pieces=pieces)
                 print(shown, written(alignment, as_format), sep="\t", flush=True)
         return
     if trace is not None:
@@ -148,7 +161,7 @@ def translate(
         found = translator.candidates(lines, choice, prefixes=prefixes, workers=count)
     for number, candidates in enumerate(found, start=1):
         for candidate in candidates:
-            print(row(candidate, number if nbest else None, scores=scores, pieces=pieces), flush=True)
+            print(row(candidate, number if several else None, scores=scores, pieces=pieces), flush=True)
 
 
 def row(candidate: "Candidate", number: int | None, *, scores: bool, pieces: bool) -> str:
@@ -167,7 +180,7 @@ def traced(
     """Translate, and write the beam tree of every line; the file is there when all are."""
     import json
 
-    from kotya.folder import replacing
+    from kotya.files import replacing
 
     with replacing(path) as partial, open(partial, "w", encoding="utf-8") as file:
         for candidates, tree in translator.trace(lines, choice):

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kotya.cli.options import finite
 from kotya.errors import KotyaError
 
 if TYPE_CHECKING:
     from kotya.text.bpe import MergeStep, Pair
-    from kotya.text.vocabulary import Vocabulary
 
 app = typer.Typer(
     help="Byte-pair encoding: learn it, apply it, watch it merge.\n\n"
@@ -42,9 +42,11 @@ def learn(
         kotya vocabulary learn train.de.gz train.en.gz --size 8000 -o tokenizer.json
         kotya vocabulary learn train.de --codes codes.de -o source.tokenizer.json
     """
+    from kotya.files import check_file
     from kotya.text.corpus import TextSource
     from kotya.text.vocabulary import Vocabulary
 
+    check_file(output)
     lines = TextSource.of(files).lines()
     vocabulary = Vocabulary.from_codes(codes, lines) if codes else Vocabulary.learn(lines, size)
     vocabulary.save(output)
@@ -56,7 +58,9 @@ def encode(
     vocabulary: VocabularyPath,
     file: Input = None,
     ids: Annotated[bool, typer.Option("--ids", help="Write ids, not pieces.")] = False,
-    dropout: Annotated[float, typer.Option(min=0, max=1, help="BPE-dropout, as training sees text.")] = 0.0,
+    dropout: Annotated[
+        float, typer.Option(min=0, max=1, callback=finite, help="BPE-dropout, as training sees text.")
+    ] = 0.0,
     seed: Annotated[int, typer.Option(help="Of BPE-dropout.")] = 1,
 ) -> None:
     """Write the pieces of every line.
@@ -67,6 +71,7 @@ def encode(
         kotya vocabulary encode runs/de-en test.de --dropout 0.1
     """
     from kotya.text.corpus import read_input
+    from kotya.text.vocabularies import open_vocabulary
 
     opened = open_vocabulary(vocabulary, "source")
     for number, line in enumerate(read_input(file)):
@@ -87,6 +92,7 @@ def decode(
         kotya vocabulary encode tokenizer.json test.de | kotya vocabulary decode tokenizer.json
     """
     from kotya.text.corpus import read_input
+    from kotya.text.vocabularies import open_vocabulary
 
     opened = open_vocabulary(vocabulary, "target")
     for number, line in enumerate(read_input(file), start=1):
@@ -114,8 +120,11 @@ def merges(
 
         kotya vocabulary merges cat=4 mat=5 mats=2 mate=3 ate=3 eat=2 --word mates --picture merges.png
     """
+    from kotya.pictures.canvas import check_path
     from kotya.text.bpe import learn_steps, segment_steps
 
+    if picture:
+        check_path(picture)
     counts = read_counts(words)
     table = list(learn_steps(counts, steps))
     segmentation = segment_steps(word, [step.chosen for step in table]) if word else []
@@ -181,15 +190,3 @@ def read_ids(line: str, size: int) -> list[int]:
         if not item.isdecimal() or int(item) >= size:
             raise KotyaError(f"{item!r} is no id; ids are 0 to {size - 1}")
     return [int(item) for item in line.split()]
-
-
-def open_vocabulary(path: Path, side: str) -> "Vocabulary":
-    """The vocabulary of a file, or of a model folder: its joint one or that of the side."""
-    from kotya.text.vocabulary import Vocabulary
-
-    if path.is_dir():
-        own, joint = path / f"{side}.tokenizer.json", path / "tokenizer.json"
-        if not own.exists() and not joint.exists():
-            raise KotyaError(f"{path}: a folder without tokenizer.json or {side}.tokenizer.json")
-        path = own if own.exists() else joint
-    return Vocabulary.load(path)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kotya import folder as folders
 from kotya import recipe as recipes
 from kotya.demo.grammar import SHOWN, Corpus, Pair, make_corpus
 from kotya.errors import Fault, KotyaError
+from kotya.files import write_text
 from kotya.inference.loading import load
 from kotya.inference.translator import Translator
 from kotya.metrics import Score, translation_scores
@@ -95,7 +95,7 @@ def write(corpus: Corpus, data: Path) -> None:
     data.mkdir(parents=True, exist_ok=True)
     for name, pairs in corpus._asdict().items():
         for language, side in (("ru", 0), ("en", 1)):
-            folders.write_text(data / f"{name}.{language}", "".join(f"{pair[side]}\n" for pair in pairs))
+            write_text(data / f"{name}.{language}", "".join(f"{pair[side]}\n" for pair in pairs))
 
 
 def draw(translator: Translator, source: str, target: str, picture: Path) -> None:

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, repeat
-from typing import Any, get_args, overload
+from typing import Any, overload
 
 from kotya.attention.reading import Reading
 from kotya.errors import KotyaError
@@ -19,7 +19,7 @@ from kotya.search.coverage import Coverage
 from kotya.search.ensemble import Ensemble
 from kotya.search.greedy import Greedy
 from kotya.search.hypothesis import Hypothesis, Roles, SearchLine
-from kotya.search.mbr import UtilityName, expected_utilities, sentence_utility
+from kotya.search.mbr import UTILITIES, UtilityName, expected_utilities, sentence_utility
 from kotya.search.sampling import Sampling
 from kotya.search.schedule import search_lines
 from kotya.search.trace import LineTrace
@@ -100,7 +100,7 @@ class Translator:
         top_k: int | None = None,
         top_p: float | None = None,
         seed: int | None = None,
-        mbr: UtilityName | None = None,
+        mbr: str | None = None,
         scores: bool = False,
         **search: Any,
     ) -> Choice:
@@ -119,15 +119,16 @@ class Translator:
                 )
             _check_nbest(config.nbest, config.beam, "widen the beam")
             return Choice(config, scores=scores)
-        for name in ("beam", "stop", "coverage_penalty"):
+        for name in ("beam", "stop"):
             if name in search:
                 raise KotyaError(
                     f"{_option(name)} is of search, and --sample draws instead: one or the other"
                 )
-        if mbr not in (None, *get_args(UtilityName)):
-            raise KotyaError(f"--mbr {mbr}: there are {', '.join(get_args(UtilityName))}")
+        utility = next((name for name in UTILITIES if name == mbr), None)
+        if mbr != utility:
+            raise KotyaError(f"--mbr {mbr}: there are {', '.join(UTILITIES)}")
         _check_nbest(config.nbest, samples, "draw more")
-        return Choice(config, SamplingConfig.model_validate({"samples": samples, **drawing}), mbr, scores)
+        return Choice(config, SamplingConfig.model_validate({"samples": samples, **drawing}), utility, scores)
 
     def candidates(
         self,

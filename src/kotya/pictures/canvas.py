@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kotya.errors import KotyaError
+from kotya.files import check_file, replacing
 from kotya.pictures.fonts import legible_words
 
 INK, FAINT, RULE, LINK = "#22303c", "#8794a1", "#e3e8ec", "#c8553d"
@@ -21,33 +22,27 @@ LARGEST = 60.0
 """Inches; a larger picture is not looked at, it is scrolled through."""
 
 
-def new_figure(width: float, height: float) -> Any:
-    """An empty white figure in inches. Raises KotyaError for one too large to look at."""
+def new_figure(width: float, height: float, *, smaller: str = "give a shorter sentence") -> Any:
+    """An empty white figure in inches. Raises KotyaError for one too large to look at, saying what makes it smaller."""
     if max(width, height) > LARGEST:
-        raise KotyaError("the picture would be over a metre and a half; give a shorter sentence")
+        raise KotyaError(f"the picture would be over a metre and a half; {smaller}")
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), facecolor="white")
 
 
 def check_path(path: Path) -> None:
-    """Raises KotyaError where the name is no picture's, or its folder is not there."""
+    """Raises KotyaError where the name is no picture's, or no file can be written there."""
     if path.suffix not in FORMATS:
         raise KotyaError(f"{path}: a picture is a {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
-    if not path.parent.is_dir():
-        raise KotyaError(f"{path.parent}: there is no such folder to put the picture in")
+    check_file(path)
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write the picture under another name first: it is whole or not there."""
+    """Write the picture. Raises KotyaError as `check_path`, and where no font has its letters."""
     check_path(path)
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
-        with legible_words(figure, path):
-            figure.savefig(partial, dpi=160)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, legible_words(figure, path):
+        figure.savefig(partial, dpi=160, format=path.suffix.removeprefix("."))
 
 
 def scale(colours: Sequence[str]) -> Any:

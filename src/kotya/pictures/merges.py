@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from kotya.errors import KotyaError
-from kotya.pictures.canvas import legible
+from kotya.pictures.canvas import FAINT, INK, RULE, legible, new_figure, save
 from kotya.text.bpe import MergeStep, Pair
 
-INK, FAINT, RULE, CHARACTER = "#22303c", "#8794a1", "#e3e8ec", "#eef1f4"
+CHARACTER = "#eef1f4"
 COLOURS = (
     "#f4a259",
     "#5b8e7d",
@@ -25,7 +25,6 @@ COLOURS = (
 # All in inches.
 LETTER, CHIP, ROW, GAP, MARGIN = 0.28, 0.32, 0.64, 0.34, 0.35
 LABEL, BARS = 1.75, 2.2
-LARGEST = 80.0
 SHOWN = 4  # pairs whose counts are drawn beside a step
 
 
@@ -112,14 +111,10 @@ def draw_merges(
 ) -> None:
     """Draw the merge table growing on word counts, and below it how one word is segmented by it.
 
-    Raises KotyaError where the path is no .png, .svg or .pdf, and where the picture would be too large to look at.
+    Raises KotyaError where the path is no picture's, and where the picture would be too large to look at.
     """
-    if path.suffix not in (".png", ".svg", ".pdf"):
-        raise KotyaError(f"{path}: a picture is a .png, .svg or .pdf")
     if not steps:
         raise KotyaError("there is nothing to merge: every word is one character")
-    from matplotlib.figure import Figure
-
     starts, x = {}, MARGIN + LABEL
     for word in counts:
         starts[word] = x
@@ -128,11 +123,7 @@ def draw_merges(
     width = max(x - GAP + 0.35 + BARS + MARGIN, MARGIN + LABEL + applied + MARGIN)
     below = 0.75 + ROW * 0.8 * len(segmentation) if segmentation else 0.0
     height = MARGIN + 0.95 + ROW * (len(steps) + 1) + below + MARGIN * 0.5
-    if max(width, height) > LARGEST:
-        raise KotyaError(
-            "the picture would be over two metres; give fewer words, or fewer merges with --steps"
-        )
-    figure = Figure(figsize=(width, height), facecolor="white")
+    figure = new_figure(width, height, smaller="give fewer words, or fewer merges with --steps")
     axis = figure.add_axes((0, 0, 1, 1))
     axis.set(xlim=(0, width), ylim=(height, 0))
     axis.axis("off")
@@ -141,7 +132,7 @@ def draw_merges(
     bottom = draw_learning(canvas, counts, steps, starts, width)
     if segmentation:
         draw_segmentation(canvas, steps, segmentation, bottom, width)
-    figure.savefig(path, dpi=200)
+    save(figure, path)
 
 
 def draw_learning(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kotya.errors import KotyaError
+from kotya.files import check_file, replacing
 from kotya.pictures.canvas import FAINT, INK, LINK, RULE, SHADES
 from kotya.pictures.fonts import width as columns_of
 
@@ -58,27 +59,21 @@ class Entry:
 
 
 def check_report(path: Path) -> None:
-    """Raises KotyaError where the name is no report's, or its folder is not there."""
+    """Raises KotyaError where the name is no report's, or no file can be written there."""
     if path.suffix != ".html":
         raise KotyaError(f"{path}: a report of many sentences is an .html; a picture shows one sentence")
-    if not path.parent.is_dir():
-        raise KotyaError(f"{path.parent}: there is no such folder to put the report in")
+    check_file(path)
 
 
 def write_report(entries: Iterable[Entry], path: Path, title: str, caption: str) -> None:
     """Write the page, whole or not at all; entries may be many, one is held at a time."""
     check_report(path)
-    partial = path.with_name(f".{path.stem}.partial.html")
-    try:
-        with open(partial, "w", encoding="utf-8") as file:
-            colours = {"ink": INK, "rule": RULE, "faint": FAINT}
-            file.write(_HEAD.format(title=escape(title), caption=escape(caption), **colours))
-            for number, entry in enumerate(entries, start=1):
-                file.writelines(section(number, entry))
-            file.write("</body>\n</html>\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, open(partial, "w", encoding="utf-8") as file:
+        colours = {"ink": INK, "rule": RULE, "faint": FAINT}
+        file.write(_HEAD.format(title=escape(title), caption=escape(caption), **colours))
+        for number, entry in enumerate(entries, start=1):
+            file.writelines(section(number, entry))
+        file.write("</body>\n</html>\n")
 
 
 def section(number: int, entry: Entry) -> Iterator[str]:

@@ -5,11 +5,12 @@ The translation that agrees best with all that the model would say, by a metric 
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 Utility = Callable[[str, str], float]
 """(hypothesis, reference) → how good, higher is better."""
 UtilityName = Literal["chrf", "bleu"]
+UTILITIES: tuple[UtilityName, ...] = get_args(UtilityName)
 
 
 def sentence_utility(name: UtilityName) -> Utility:

@@ -37,7 +37,8 @@ from kotya.text.cache import ParallelTokens, TokenCache
 from kotya.text.cleaning import CleaningConfig
 from kotya.text.corpus import TextSource, read_parallel
 from kotya.text.longest import check_length
-from kotya.text.vocabulary import Vocabulary, VocabularyConfig
+from kotya.text.vocabularies import VocabularyConfig
+from kotya.text.vocabulary import Vocabulary
 
 ROUND = 1 << 17  # pairs that are drawn, sorted by length and segmented at a time
 _KL_CHUNK = 512
@@ -102,6 +103,16 @@ class TranslationData(Config):
     test: ParallelFiles | None = None
     """What `kotya evaluate` reports by default."""
     cleaning: CleaningConfig = CleaningConfig()
+
+    def learned_from(self, root: Path) -> dict[str, Path]:
+        """The files that a model is made by, by their place in the recipe: all but the test set."""
+        parts: dict[str, ParallelFiles | None] = {f"train.{i}": one for i, one in enumerate(self.train)}
+        return {
+            f"{name}.{key}": root / file
+            for name, part in (parts | {"dev": self.dev}).items()
+            for key in ("source", "target", "pairs", "alignments")
+            if (file := getattr(part, key, None)) is not None
+        }
 
     @field_validator("train", mode="before")
     @classmethod
@@ -300,7 +311,7 @@ def prepare(
     vocabularies: tuple[Vocabulary, Vocabulary] | None,
     progress: bool,
 ) -> tuple[tuple[Vocabulary, Vocabulary], ParallelTokens, Lines | None]:
-    """Learn the vocabularies (or take those given) and encode the corpora.
+    """Learn or read the vocabularies (or take those given) and encode the corpora.
 
     Raises KotyaError where the files are bad input, or a line of the dev set is too long for a model.
     """
@@ -312,7 +323,7 @@ def prepare(
         TextSource(tuple(path for pair in sides for path in pair[side].paths), sides[0][side].column)
         for side in range(2)
     )
-    chosen = vocabularies or vocabulary.learn(source, target)
+    chosen = vocabularies or vocabulary.make(source, target, root)
     train = TokenCache.open_or_build(source, target, chosen, data.cleaning, cache, progress=progress)
     dev = None
     if data.dev is not None:

@@ -6,49 +6,24 @@ file alone restores them and any program that reads such files appends `end` as 
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain
+from itertools import accumulate
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from pydantic import Field
 from tokenizers import Tokenizer
 
-from kotya.config import Config
 from kotya.errors import KotyaError
+from kotya.files import write_text
 from kotya.text import bpe
-from kotya.text.corpus import TextSource
 
 ROLES = ("pad", "unknown", "begin", "end")
 SAMPLES = 64  # sampled segmentations of a word under BPE-dropout; an occurrence takes one of them
 WORDS = (
     100_000  # words whose samples are kept; sampling is a pure function, so forgetting them changes nothing
 )
-
-
-class VocabularyConfig(Config):
-    """How a vocabulary is learned and used in training."""
-
-    size: int = Field(default=8000, gt=bpe.RESERVED)
-    """Pieces of a vocabulary, the 260 special pieces and bytes included."""
-    joint: bool = True
-    """One vocabulary for both languages, or one each."""
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    """BPE-dropout in training: how likely each merge is left out (Provilkov et al. 2020; 0.1 there)."""
-
-    def learn(self, source: TextSource, target: TextSource) -> "tuple[Vocabulary, Vocabulary]":
-        """Learn the vocabularies of both sides; the very same object twice where they are joint.
-
-        Lines that are not UTF-8 are passed over: the token cache, which reads the files next, stops or counts them.
-        """
-        if self.joint:
-            both = Vocabulary.learn(chain(source.valid_lines(), target.valid_lines()), self.size)
-            return both, both
-        one, two = (Vocabulary.learn(side.valid_lines(), self.size) for side in (source, target))
-        return one, two
 
 
 @dataclass
@@ -259,18 +234,14 @@ class Vocabulary:
     # ── File ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def save(self, path: Path) -> None:
-        """Write the file, in the `tokenizers` library's format; it is there whole or not at all."""
-        path = Path(path)
-        writing = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            writing.write_text(self._file, encoding="utf-8")
-            writing.replace(path)
-        finally:
-            writing.unlink(missing_ok=True)
+        """Write the file, in the `tokenizers` library's format. Raises as `write_text` does."""
+        write_text(path, self._file)
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
         """Read a file that `save` wrote. Raises KotyaError where it is missing or no vocabulary."""
+        if path.is_dir():
+            raise KotyaError(f"{path}: a folder, where a vocabulary (tokenizer.json) is expected")
         try:
             text = Path(path).read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -307,6 +278,10 @@ def starts_word(text: str, place: int) -> bool:
 
 def from_text(text: str) -> Vocabulary:
     """A vocabulary from its file's text. Raises KotyaError where it is none."""
+    if text.startswith("#version:"):
+        raise KotyaError(
+            "codes of subword-nmt; `kotya vocabulary learn TEXT --codes CODES` makes a vocabulary of them"
+        )
     try:
         named = json.loads(text)["post_processor"]["special_tokens"]
         parts = {role: int(named[role]["ids"][0]) for role in ROLES if role in named}

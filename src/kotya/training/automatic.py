@@ -31,10 +31,27 @@ SIZES = (
 """Less data: a smaller model and vocabulary, more dropout, more passes (Sennrich and Zhang 2019)."""
 
 
+def run_name(source: Path, target: Path) -> str:
+    """What a run on two files is called: by their languages (train.ru.gz and train.en: ru-en), else by their names."""
+    names = [path.name.removesuffix(".gz") for path in (source, target)]
+    endings = [name.rpartition(".")[2] for name in names]
+    if endings[0] != endings[1] and all("." in name for name in names):
+        return "-".join(endings)
+    return "-".join(name.partition(".")[0] for name in names)
+
+
 def recipe_for(
-    source: Path, target: Path, dev: tuple[Path, Path] | None, overrides: Sequence[str] = ()
+    source: Path,
+    target: Path,
+    dev: tuple[Path, Path] | None,
+    overrides: Sequence[str] = (),
+    *,
+    vocabularies: Sequence[Path] = (),
 ) -> tuple[Recipe, list[str]]:
-    """The recipe and, line by line, what was chosen and why. Raises KotyaError for files that are bad input."""
+    """The recipe and, line by line, what was chosen and why. Raises KotyaError for files that are bad input.
+
+    `vocabularies` are files to use instead of learning: one for both languages, or the source's and the target's.
+    """
     count = characters = 0
     for *_, one, two in parallel_marked(TextSource.of(source), TextSource.of(target)):
         if one is not None and two is not None:  # lines that are not UTF-8 the token cache drops and counts
@@ -44,6 +61,12 @@ def recipe_for(
     updates = (
         size.epochs * characters // 4 // 3500
     )  # roughly: a piece is four characters, a batch 3,500 of them
+    pieces = f"{size.vocabulary:,} pieces"
+    vocabulary: dict[str, Any] = {"size": size.vocabulary}
+    if vocabularies:
+        pieces = f"the pieces of {' and '.join(map(str, vocabularies))}"
+        keys = ["file"] if len(vocabularies) == 1 else ["source", "target"]
+        vocabulary = {key: str(path.absolute()) for key, path in zip(keys, vocabularies, strict=True)}
     content: dict[str, Any] = {
         "task": "translation",
         "data": {
@@ -51,7 +74,7 @@ def recipe_for(
             "train": {"source": str(source.absolute()), "target": str(target.absolute())},
             "cleaning": {"max_ratio": 9.0, "max_length": 200, "duplicates": "drop", "invalid": "drop"},
         },
-        "vocabulary": {"size": size.vocabulary, "dropout": 0.1 if count <= 1_000_000 else 0.0},
+        "vocabulary": {**vocabulary, "dropout": 0.1 if count <= 1_000_000 else 0.0},
         "model": {"preset": size.preset, "dropout": size.dropout},
         "training": {
             "epochs": size.epochs,
@@ -64,12 +87,14 @@ def recipe_for(
             "precision": "bf16",
         },
     }
+    if len(vocabularies) == 2:
+        content["model"]["share"] = "output"
     if dev is not None:
         content["data"]["dev"] = {"source": str(dev[0].absolute()), "target": str(dev[1].absolute())}
     for override in overrides:
         recipes.put(content, override)
     why = [
-        f"{count:,} pairs: {size.preset} with dropout {size.dropout}, {size.vocabulary:,} pieces, {size.epochs} epochs",
+        f"{count:,} pairs: {size.preset} with dropout {size.dropout}, {pieces}, {size.epochs} epochs",
         "pairs over 200 pieces, 9 times as long as their other side, repeated or not UTF-8 are left out",
         "dev set: " + (f"{dev[0]}, {dev[1]}" if dev else "pairs held out from the end of the training files"),
         *(f"set by hand: {override}" for override in overrides),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kotya import folder as folders
+from kotya.config import differences
 from kotya.errors import KotyaError
 from kotya.training import checkpoint
 
@@ -11,15 +12,16 @@ from kotya.training import checkpoint
 def average(sources: Sequence[Path], output: Path, *, last: int | None = None) -> list[Path]:
     """Write the mean of model folders or checkpoints (with `last`: of one run's last ones) as a new model folder.
 
-    Returns what was averaged. Raises KotyaError where there are fewer than two, or their weights differ in shape.
+    Returns what was averaged. Raises KotyaError where there are fewer than two, or they are not of one architecture and
+    vocabulary.
     """
+    folders.check_free(output)
     chosen = list(sources)
     if last is not None:
-        if len(chosen) != 1:
-            raise KotyaError("--last takes one run")
-        chosen = checkpoint.list_checkpoints(chosen[0])[-last:]
+        chosen = last_checkpoints(chosen, last)
     if len(chosen) < 2:
-        raise KotyaError(f"to average takes two models or checkpoints at least; there are {len(chosen)}")
+        raise KotyaError(f"to average takes two models or checkpoints at least; there is {len(chosen)}")
+    check_alike(chosen)
     run = owner(chosen[0])
     tensors = checkpoint.average(chosen)
     config, vocabularies = folders.read_config(run), folders.read_vocabularies(run)
@@ -29,6 +31,42 @@ def average(sources: Sequence[Path], output: Path, *, last: int | None = None) -
         output, config=config, vocabularies=vocabularies, recipe=folders.read_recipe(run), model=model
     )
     return chosen
+
+
+def last_checkpoints(runs: Sequence[Path], last: int) -> list[Path]:
+    """The last so many of one run."""
+    if len(runs) != 1:
+        raise KotyaError(f"--last takes one run; there are {len(runs)}")
+    [run] = runs
+    folders.read_config(run)
+    found = checkpoint.list_checkpoints(run)
+    if len(found) < last:
+        raise KotyaError(
+            f"{run}: there are {len(found)} checkpoints, fewer than --last {last}; "
+            "training.average says how many are kept"
+        )
+    return found[-last:]
+
+
+def check_alike(sources: Sequence[Path]) -> None:
+    """Raises KotyaError naming one that is no model, or what of its config or vocabulary is not as in the first."""
+    first = owner(sources[0])
+    config, vocabularies = folders.read_config(first), folders.read_vocabularies(first)
+    for source in sources[1:]:
+        run = owner(source)
+        if run == first:
+            continue
+        unlike = differences(config.model, folders.read_config(run).model)
+        if unlike:
+            found = ", ".join(f"{key}={theirs}, not {mine}" for key, (mine, theirs) in unlike.items())
+            raise KotyaError(f"{source}: its model is not that of {sources[0]}: {found}")
+        for side, mine, theirs in zip(
+            ("source", "target"), vocabularies, folders.read_vocabularies(run), strict=True
+        ):
+            if mine.fingerprint != theirs.fingerprint:
+                raise KotyaError(
+                    f"{source}: its {side} vocabulary is not that of {sources[0]}; only equal models are averaged"
+                )
 
 
 def owner(path: Path) -> Path:

@@ -8,13 +8,13 @@ import json
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kotya.errors import Fault, KotyaError
-from kotya.folder import WEIGHTS, read_weights, save_weights, weights, write_text
+from kotya.files import write_text
+from kotya.folder import WEIGHTS, read_weights, save_weights, weights
 
 OPTIMIZER, PROGRESS = "optimizer.safetensors", "progress.json"
 
@@ -82,8 +82,10 @@ def load(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Pr
     """Put a checkpoint's weights and moments into place. Raises KotyaError where it is broken or does not fit."""
     stored, parameters = read_weights(folder / WEIGHTS), dict(model.named_parameters())
     kept, progress = read_weights(folder / OPTIMIZER), read_progress(folder / PROGRESS)
-    if set(stored) != set(parameters):
-        raise KotyaError(f"{folder}: not a checkpoint of this model; the recipe has changed since")
+    if {name: tensor.shape for name, tensor in stored.items()} != {n: p.shape for n, p in parameters.items()}:
+        raise KotyaError(
+            f"{folder}: not a checkpoint of this model: its weights have other names or shapes; was a file replaced?"
+        )
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(stored[name])
@@ -98,8 +100,7 @@ def load(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Pr
 def read_progress(path: Path) -> Progress:
     """Where a run stood. Raises KotyaError where the file does not say it."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return Progress(**content)
+        return Progress(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise KotyaError(
             f"{path}: broken or cut short ({error}); remove {path.parent} to go on from an older checkpoint"

@@ -66,6 +66,8 @@ class Loop:
         if found is not None:
             self.progress = checkpoint.load(found, self.model, self.optimizer)
             self.reporter.say(f"resuming after update {self.progress.update:,}")
+        else:
+            self.reporter.say("there is no checkpoint yet: beginning anew")
         checkpoint.cut_log(self.run / "metrics.jsonl", self.progress.update)
 
     def train(self) -> Outcome:
@@ -104,6 +106,8 @@ class Loop:
         stream = self._batches()
         began, before = time.monotonic(), progress.seconds
         reported = began
+        if self._stale():
+            self.reporter.say("this run was stopped early; a larger training.patience goes on with it")
         while progress.update < updates and not self._stale():
             batches = [next(stream) for _ in range(config.accumulate)]
             record = self._update(batches, updates)

@@ -2,12 +2,10 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from kotya import folder as folders
-from kotya import recipe as recipes
 from kotya.attention.reading import check_reading
 from kotya.errors import KotyaError
 from kotya.folder import FolderConfig
@@ -17,6 +15,7 @@ from kotya.tasks.translation import Translation, prepare, roles_of
 from kotya.text.cleaning import describe
 from kotya.training.loop import Loop, Outcome
 from kotya.training.progress import Reporter, import_tensorboard
+from kotya.training.resuming import note_data, reopen
 
 _HELD_OUT = 1000
 _SMALL = 8
@@ -31,11 +30,16 @@ def train(
     place = folders.find_device(device)
     check_parts(recipe)
     known = None
-    if resume and run.exists():
+    if not folders.is_free(run):
+        if not resume:
+            raise KotyaError(
+                f"{run}: there is something already; --resume goes on with a run, or name another --output"
+            )
+        for line in reopen(recipe, run):
+            reporter.say(line)
         known = folders.read_vocabularies(run)
-        check_unchanged(recipe, recipes.read(run / "recipe.yaml"), run)
-    elif run.exists() and any(run.iterdir()):
-        raise KotyaError(f"{run}: there is a run already; --resume goes on with it, or name another --output")
+    elif resume:
+        reporter.say(f"{run}: there is no run to go on with; one begins")
     vocabularies, tokens, dev = prepare(
         recipe.data, recipe.vocabulary, cache_folder(), recipe.data_root(), vocabularies=known, progress=True
     )
@@ -66,6 +70,7 @@ def train(
             task=recipe.task, model=recipe.model, search=recipe.search, banned=list(roles_of(target).banned)
         )
         folders.create(run, config=config, vocabularies=vocabularies, recipe=recipe, model=None)
+        note_data(recipe, run)
     loop = Loop(model, task, training, run, place, reporter)
     if known is not None:
         loop.resume()
@@ -79,30 +84,6 @@ def check_parts(recipe: Recipe) -> None:
         check_reading(model.decoder, recipe.training.guided_alignment)
     if recipe.training.tensorboard:
         import_tensorboard()
-
-
-def check_unchanged(recipe: Recipe, stored: Recipe, run: Path) -> None:
-    """A run goes on under the recipe it began with; only the limit in minutes may be another."""
-    now, before = (
-        flat(one.model_dump(mode="json", exclude={"training": {"minutes"}})) for one in (recipe, stored)
-    )
-    for key in sorted(set(now) | set(before)):
-        if now.get(key) != before.get(key):
-            raise KotyaError(
-                f"{run}: began with {key}={before.get(key)}, the recipe now says {now.get(key)}; "
-                "--resume needs the same recipe"
-            )
-
-
-def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """A tree of settings as dotted keys."""
-    if not isinstance(tree, dict):
-        return {prefix: tree}
-    return {
-        key: value
-        for name, sub in tree.items()
-        for key, value in flat(sub, f"{prefix}.{name}".lstrip(".")).items()
-    }
 
 
 def cache_folder() -> Path:
