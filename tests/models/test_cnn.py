@@ -8,7 +8,9 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from kotya.models.cnn import CNNDecoder, CNNEncoder, GatedConvolution
+from kotya.models.cnn import GatedConvolution
+from kotya.models.cnn_decoder import CNNDecoder
+from kotya.models.cnn_encoder import CNNEncoder
 from kotya.models.composed import ModelConfig
 from kotya.models.seq2seq import Seq2Seq
 

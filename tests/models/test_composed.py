@@ -14,13 +14,20 @@ from kotya.models.packing import PackedLinear, pack
 from kotya.text.vocabulary import Vocabulary
 
 RNN: dict[str, Any] = {"kind": "rnn", "size": 8, "embedding": 6}
+CNN: dict[str, Any] = {"kind": "cnn", "size": 8, "embedding": 6, "layers": 2}
 DECODERS: dict[str, dict[str, Any]] = {
     "rnn": {**RNN, "cell": "lstm", "layers": 2, "feed_summary": True},
     "luong": {**RNN, "kind": "luong", "cell": "gru", "score": "mlp"},
     "feeding": {**RNN, "kind": "luong", "attention": "local-p", "input_feeding": True},
     "bahdanau": {**RNN, "kind": "bahdanau"},
     "transformer": {"kind": "transformer", "size": 8, "heads": 2, "feed_forward": 8, "layers": 1},
+    "cnn": {**CNN, "score": "mlp"},
+    "cnn-bilinear": {**CNN, "score": "bilinear"},
+    "cnn-fixed": {**CNN, "attention": False},
 }
+
+LAYERS_THAT_LOOK = {"rnn": 0, "cnn": 2, "cnn-bilinear": 2, "cnn-fixed": 0}
+"""One in the other decoders."""
 
 
 def config(decoder: str) -> ComposedConfig:
@@ -80,6 +87,6 @@ def test_a_folder_holds_it_and_its_attention_can_be_looked_at(tmp_path: Path, de
     torch.testing.assert_close(model.eval()(source, lengths, source), loaded.model(source, lengths, source))
     seen = attend(loaded, "a cat", "the mat")
     assert not seen.encoder
-    assert len(seen.cross) == (decoder != "rnn")
+    assert len(seen.cross) == LAYERS_THAT_LOOK.get(decoder, 1)
     for weights in seen.cross:
         assert weights.shape[1:] == (len(seen.outputs), len(seen.source))

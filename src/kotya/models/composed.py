@@ -12,7 +12,8 @@ from pydantic import Field, model_validator
 
 from kotya.config import Config, DropoutRate, wrong
 from kotya.models.bahdanau import BahdanauDecoderConfig
-from kotya.models.cnn import CNNDecoderConfig, CNNEncoderConfig
+from kotya.models.cnn_decoder import CNNDecoderConfig
+from kotya.models.cnn_encoder import CNNEncoderConfig
 from kotya.models.luong import LuongDecoderConfig
 from kotya.models.rnn_decoder import RNNDecoderConfig
 from kotya.models.rnn_encoder import RNNEncoderConfig
