@@ -8,10 +8,10 @@ demo: .venv/ready
 	$(BIN)/kotya demo
 
 test: check
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest --numprocesses auto --dist loadfile -m "not slow"
 
 test-all: check
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 # Every rung on the same data, trained if it is not yet, in one table: docs/results/. Hours on a CPU; stop it when you like.
 ladder: .venv/ready

@@ -14,6 +14,7 @@ from jaxtyping import install_import_hook
 CHECKED = [
     "attention",
     "dropout",
+    "files",
     "folder",
     "inference",
     "interop",

@@ -75,7 +75,9 @@ def test_whole_words_are_chosen_whole(vocabulary: Vocabulary) -> None:
 
 
 @pytest.mark.parametrize("whole_words", [False, True])
-def test_short_examples_have_one_at_least_and_empty_ones_none(vocabulary: Vocabulary, whole_words: bool) -> None:
+def test_short_examples_have_one_at_least_and_empty_ones_none(
+    vocabulary: Vocabulary, whole_words: bool
+) -> None:
     masking = Masking(MaskingConfig(whole_words=whole_words), vocabulary)
     ids = np.array(vocabulary.wrapped(vocabulary.encode("walk")))
     assert len(masking.hide(ids, (1, 1, 1)).places) >= 1

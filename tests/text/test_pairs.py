@@ -31,7 +31,9 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
     with gzip.open(folder / "b.txt.gz", "wt") as file:
         file.write("\n\n".join(texts[40:]))
     vocabulary = Vocabulary.learn_wordpiece(lambda: texts, 60, lowercase=True)
-    found = Documents.open_or_build([folder / "a.txt", folder / "b.txt.gz"], vocabulary, folder / "c", progress=False)
+    found = Documents.open_or_build(
+        [folder / "a.txt", folder / "b.txt.gz"], vocabulary, folder / "c", progress=False
+    )
     words = " ".join(texts).split()
     assert vocabulary.pieces(found.read(0, found.pieces).tolist()) == words
     assert len(found) == 60
@@ -50,9 +52,7 @@ def document_of(documents: Documents, piece: int) -> int:
 
 def test_half_of_the_pairs_follow(documents: Documents) -> None:
     """Of documents that have more than one sentence; within four standard errors."""
-    found = [
-        one.follows for epoch in range(30) for d, one in every_pair(documents, epoch) if d % 12 > 0
-    ]
+    found = [one.follows for epoch in range(30) for d, one in every_pair(documents, epoch) if d % 12 > 0]
     assert abs(np.mean(found) - 0.5) < 4 * (0.25 / len(found)) ** 0.5
 
 

@@ -68,5 +68,9 @@ def test_other_schemes_become_iob2(tmp_path: Path) -> None:
     text = "-DOCSTART- -X- O\n\nAlex NNP I-PER\nAnna NNP B-PER\nSmith NNP I-PER\n\nso RB O\n"
     (tmp_path / "x").write_text(text)
     first, second = read_tagged(tmp_path / "x", "iob1")
-    assert (first.words, first.tags, first.line) == (("Alex", "Anna", "Smith"), ("B-PER", "B-PER", "I-PER"), 3)
+    assert (first.words, first.tags, first.line) == (
+        ("Alex", "Anna", "Smith"),
+        ("B-PER", "B-PER", "I-PER"),
+        3,
+    )
     assert second.line == 7

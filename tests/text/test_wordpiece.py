@@ -11,7 +11,18 @@ from kotya.text.encoder_vocabulary import EncoderVocabularyConfig
 from kotya.text.vocabulary import Vocabulary
 from kotya.text.wordpiece import CONTINUES, SPECIALS
 
-WORDS = ["walk", "walking", "walked", "talk", "talking", "talked", "Jürgen", "unbelievable", "believe", "able"]
+WORDS = [
+    "walk",
+    "walking",
+    "walked",
+    "talk",
+    "talking",
+    "talked",
+    "Jürgen",
+    "unbelievable",
+    "believe",
+    "able",
+]
 
 
 def corpus() -> list[str]:
@@ -64,14 +75,14 @@ def test_a_file_restores_roles_and_template(options: dict[str, object], tmp_path
     wrapped = vocabulary.wrapped(vocabulary.encode(one), vocabulary.encode(two))
     other_program = vocabulary.tokenizer.encode(one, two)
     assert other_program.ids == wrapped
-    assert other_program.type_ids == [0] * (2 + len(vocabulary.encode(one))) + [1] * (1 + len(vocabulary.encode(two)))
+    assert other_program.type_ids == [0] * (2 + len(vocabulary.encode(one))) + [1] * (
+        1 + len(vocabulary.encode(two))
+    )
     assert vocabulary.tokenizer.encode(one).ids == vocabulary.wrapped(vocabulary.encode(one))
 
 
 def test_two_ends_between_texts_as_roberta(wordpiece: Vocabulary, tmp_path: Path) -> None:
-    double = Vocabulary(
-        wordpiece.tokenizer, pad=0, unknown=1, begin=2, end=3, mask=4, separators=2
-    )
+    double = Vocabulary(wordpiece.tokenizer, pad=0, unknown=1, begin=2, end=3, mask=4, separators=2)
     double.save(tmp_path / "tokenizer.json")
     again = Vocabulary.load(tmp_path / "tokenizer.json")
     a, b = again.encode("walk"), again.encode("talk")

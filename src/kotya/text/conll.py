@@ -37,12 +37,16 @@ def read_tagged(path: Path, scheme: Scheme) -> Iterator[Sentence]:
             continue
         for number, row in enumerate(rows, start=start):
             if len(row) < 2:
-                raise KotyaError(f"{path}:{number}: one column ({row[0]!r}), where a word and its tag are expected")
+                raise KotyaError(
+                    f"{path}:{number}: one column ({row[0]!r}), where a word and its tag are expected"
+                )
         tags = [row[-1] for row in rows]
         wrong = forbidden(tags, scheme)
         if wrong is not None:
             place, why = wrong
-            raise KotyaError(f"{path}:{start + place}: {why}; `scheme` says which the file is in: iob1, iob2, iobes")
+            raise KotyaError(
+                f"{path}:{start + place}: {why}; `scheme` says which the file is in: iob1, iob2, iobes"
+            )
         if scheme != "iob2":
             tags = encode(entities(tags), len(tags), "iob2")
         yield Sentence(path, start, tuple(row[0] for row in rows), tuple(tags))

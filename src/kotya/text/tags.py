@@ -1,9 +1,9 @@
 """Named entities as a tag a word, and back: IOB1, IOB2 and IOBES (Ramshaw and Marcus 1995; Tjong Kim Sang 2002).
 
-    words   Alex  Smith  met  Anna  Bonn
-    IOB2    B-PER I-PER  O    B-PER B-LOC     every entity begins with B
-    IOB1    I-PER I-PER  O    I-PER I-LOC     B only where an entity of the same type comes right before
-    IOBES   B-PER E-PER  O    S-PER S-LOC     E ends, S stands alone
+words   Alex  Smith  met  Anna  Bonn
+IOB2    B-PER I-PER  O    B-PER B-LOC     every entity begins with B
+IOB1    I-PER I-PER  O    I-PER I-LOC     B only where an entity of the same type comes right before
+IOBES   B-PER E-PER  O    S-PER S-LOC     E ends, S stands alone
 """
 
 from collections.abc import Sequence
