@@ -20,7 +20,13 @@ from kotya import recipe as recipes
 from kotya.errors import Fault, KotyaError
 from kotya.files import replacing, umask, write_text
 from kotya.models.empty import build_empty
+from kotya.tasks.classification import ClassificationFolder
+from kotya.tasks.encoder_recipe import EncoderFolder
+from kotya.tasks.language_model import LanguageModelFolder
+from kotya.tasks.masked_lm import MaskedLMFolder
+from kotya.tasks.relevance import RelevanceFolder
 from kotya.tasks.settings import FolderConfig, TaskRecipe
+from kotya.tasks.tagging import TaggingFolder
 from kotya.tasks.translation_recipe import TranslationFolder
 from kotya.text.vocabularies import Vocabularies
 from kotya.text.vocabulary import Vocabulary
@@ -28,7 +34,15 @@ from kotya.text.vocabulary import Vocabulary
 WEIGHTS = "model.safetensors"
 
 
-FOLDERS: dict[str, type[FolderConfig]] = {"translation": TranslationFolder}
+FOLDERS: dict[str, type[FolderConfig]] = {
+    "translation": TranslationFolder,
+    "encoder": EncoderFolder,
+    "masked_lm": MaskedLMFolder,
+    "language_model": LanguageModelFolder,
+    "classification": ClassificationFolder,
+    "relevance": RelevanceFolder,
+    "tagging": TaggingFolder,
+}
 """What `config.json` says, by its task."""
 
 

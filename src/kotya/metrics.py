@@ -1,11 +1,15 @@
-"""How good translations are: BLEU (Papineni et al. 2002) and chrF (Popović 2015), by sacreBLEU, with signatures.
+"""How good answers are, from 0 to 100 unless said otherwise.
+
+Translations: BLEU (Papineni et al. 2002) and chrF (Popović 2015), by sacreBLEU, with signatures. Labels: accuracy, the
+mean of the classes' F1, and Matthews' correlation; numbers: Pearson's and Spearman's correlation, by scipy. Entities:
+precision, recall and F1 of exact matches, by nervaluate. Rankings: MAP, MRR@10 and NDCG@10, by ir-measures.
 
 How good word alignments are (Och and Ney 2003):
 
     precision = |A∩P| / |A|,  recall = |A∩S| / |S|,  AER = 1 - (|A∩S| + |A∩P|) / (|A| + |S|)
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -105,3 +109,73 @@ def alignment_scores(
         precision=100 * allowed / all_found if all_found else 0.0,
         recall=100 * hits / all_sure,
     )
+
+
+def label_scores(found: Sequence[int], gold: Sequence[int]) -> dict[str, float]:
+    """Of classes by number. Matthews' correlation of many classes is Gorodkin's (2004), from -100 to 100.
+
+    A class counts in the mean of F1 if it stands on either side.
+    """
+    one, two = np.asarray(found), np.asarray(gold)
+    classes = np.union1d(one, two)
+    both = np.array([((one == c) & (two == c)).sum() for c in classes], float)
+    first, second = (np.array([(side == c).sum() for c in classes], float) for side in (one, two))
+    total, hits = len(one), both.sum()
+    spread = [total**2 - (counts**2).sum() for counts in (first, second)]
+    matthews = (hits * total - first @ second) / np.sqrt(spread[0] * spread[1]) if all(spread) else 0.0
+    return {
+        "accuracy": 100 * float(hits) / total,
+        "macro F1": 100 * float(np.mean(2 * both / (first + second))),
+        "Matthews": 100 * float(matthews),
+    }
+
+
+def correlations(found: Sequence[float], gold: Sequence[float]) -> dict[str, float]:
+    """Of numbers, from -100 to 100; 0 where either side never varies."""
+    from scipy.stats import pearsonr, spearmanr
+
+    if min(np.ptp(found), np.ptp(gold)) == 0:
+        return {"Pearson": 0.0, "Spearman": 0.0}
+    return {
+        "Pearson": 100 * float(pearsonr(found, gold).statistic),
+        "Spearman": 100 * float(spearmanr(found, gold).statistic),
+    }
+
+
+Span = tuple[int, int, str]
+"""An entity: its first word, the word after it, its type."""
+
+
+def entity_scores(found: Sequence[Sequence[Span]], gold: Sequence[Sequence[Span]]) -> dict[str, float]:
+    """Of the entities of sentences, all types together: right is what has the same words and the same type."""
+    from nervaluate import Evaluator
+
+    labels = sorted({label for side in (found, gold) for sentence in side for _, _, label in sentence})
+    if not labels:
+        return dict.fromkeys(("F1", "precision", "recall"), 0.0)
+    spans = [
+        [
+            [{"label": label, "start": start, "end": stop - 1} for start, stop, label in sentence]
+            for sentence in side
+        ]
+        for side in (gold, found)
+    ]
+    strict = Evaluator(*spans, labels, loader="dict").evaluate()["overall"]["strict"]
+    return {"F1": 100 * strict.f1, "precision": 100 * strict.precision, "recall": 100 * strict.recall}
+
+
+Judged = Mapping[str, Mapping[str, float]]
+"""For every query a number a document: how relevant it is, or its score."""
+
+
+def ranking_scores(found: Judged, gold: Judged) -> dict[str, float]:
+    """Means over the queries that have a relevant document; the others say nothing of a ranking."""
+    import ir_measures
+    from ir_measures import AP, RR, nDCG
+
+    judged = {query: rows for query, rows in gold.items() if any(value > 0 for value in rows.values())}
+    measures = {"MAP": AP, "MRR@10": RR @ 10, "NDCG@10": nDCG @ 10}
+    relevance = {query: {name: int(value) for name, value in rows.items()} for query, rows in judged.items()}
+    scores = {query: dict(found[query]) for query in judged}
+    values = ir_measures.calc_aggregate(list(measures.values()), relevance, scores)
+    return {name: 100 * float(values[measure]) for name, measure in measures.items()}

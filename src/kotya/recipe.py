@@ -14,10 +14,22 @@ from pydantic import TypeAdapter, ValidationError
 
 from kotya.config import Config
 from kotya.errors import KotyaError
+from kotya.tasks.classification import ClassificationRecipe
+from kotya.tasks.language_model import LanguageModelRecipe
+from kotya.tasks.masked_lm import MaskedLMRecipe
+from kotya.tasks.relevance import RelevanceRecipe
 from kotya.tasks.settings import SECTIONS, TaskRecipe
+from kotya.tasks.tagging import TaggingRecipe
 from kotya.tasks.translation_recipe import TranslationRecipe
 
-RECIPES: dict[str, type[TaskRecipe]] = {"translation": TranslationRecipe}
+RECIPES: dict[str, type[TaskRecipe]] = {
+    "translation": TranslationRecipe,
+    "masked_lm": MaskedLMRecipe,
+    "language_model": LanguageModelRecipe,
+    "classification": ClassificationRecipe,
+    "relevance": RelevanceRecipe,
+    "tagging": TaggingRecipe,
+}
 """Every task's own recipe, by what stands in `task`."""
 
 

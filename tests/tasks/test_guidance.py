@@ -22,7 +22,7 @@ from kotya.text.cache import TokenCache
 from kotya.text.cleaning import CleaningConfig
 from kotya.text.corpus import TextSource
 from kotya.text.vocabulary import Vocabulary
-from kotya.training.run import cache_folder
+from kotya.text.cache import cache_folder
 from training_corpus import content
 
 BAHDANAU = {

@@ -12,7 +12,7 @@ from kotya.errors import KotyaError
 from kotya.metrics import translation_scores
 from kotya.tasks.parallel import ParallelFiles, prepare
 from kotya.tasks.translation import Translation, collate, roles_of
-from kotya.training.run import cache_folder
+from kotya.text.cache import cache_folder
 from training_corpus import small_recipe
 
 

@@ -18,7 +18,8 @@ from kotya.training.averaging import average
 from kotya.training.loop import Loop
 from kotya.training.optimizer import build_optimizer, learning_rate
 from kotya.training.progress import Silent
-from kotya.training.run import cache_folder, train
+from kotya.text.cache import cache_folder
+from kotya.training.run import train
 from training_corpus import small_recipe
 
 

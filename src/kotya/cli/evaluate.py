@@ -23,7 +23,8 @@ class Part(StrEnum):
 def evaluate(
     model: Annotated[Path, typer.Argument(help="A model folder.")],
     source: Annotated[
-        Path | None, typer.Argument(help="Text to translate; the recipe's test set by default.")
+        Path | None,
+        typer.Argument(help="Text to translate, or the file of the model's task; the recipe's test set by default."),
     ] = None,
     target: Annotated[Path | None, typer.Argument(help="Its reference translation, line by line.")] = None,
     ensemble: Ensemble = None,
@@ -54,7 +55,7 @@ def evaluate(
     allow_code: AllowCode = False,
     precision: Precision = "float32",
 ) -> None:
-    """BLEU and chrF of a model on a test set, with sacreBLEU's signatures.
+    """The metrics of a model on a test set: BLEU and chrF with sacreBLEU's signatures, or those of its task.
 
     With --alignments, the alignment error rate, precision and recall of its attention on the given translations, read
     in every layer and at both steps unless --layer or --step says which.
@@ -62,6 +63,8 @@ def evaluate(
     Example: kotya evaluate runs/de-en --beam 5
 
     Example: kotya evaluate runs/ru-en test.ru test.en --json
+
+    Example: kotya evaluate runs/conll2003 --set dev
 
     Example: kotya evaluate runs/en-cs dev.en dev.cs --alignments dev
     """
@@ -74,6 +77,7 @@ def evaluate(
     from kotya.cli.options import chosen, prepare_workers
     from kotya.errors import KotyaError
     from kotya.files import check_file, write_text
+    from kotya.folder import read_config
     from kotya.inference.evaluation import evaluate as measure
     from kotya.inference.evaluation import evaluate_alignments, recipe_set
     from kotya.inference.loading import load_translator
@@ -81,6 +85,13 @@ def evaluate(
 
     if output is not None:
         check_file(output)
+    if read_config(model).task != "translation":
+        given = (target, ensemble, beam, length_penalty, alignments, layer, head, step, symmetrize, output)
+        if any(one is not None for one in given):
+            raise KotyaError(f"{model}: no translator; its metrics take a file, --set, --json and --device alone")
+        prepare_workers(1, device)
+        print_metrics(model, source, part, as_json=as_json, device=device, precision=precision)
+        return
     if (source is None) != (target is None):
         raise KotyaError("a source file goes with its reference: kotya evaluate MODEL SOURCE TARGET")
     if source is not None and target is not None:
@@ -120,6 +131,33 @@ def evaluate(
     console.print(
         f"{report.lines:,} lines of {report.sources} in {report.seconds:.1f} s, {rate:,.0f} a second"
     )
+
+
+def print_metrics(
+    model: Path, data: Path | None, part: Part, *, as_json: bool, device: str, precision: str
+) -> None:
+    """A row a metric."""
+    import json
+    import sys
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from kotya.inference.evaluation import evaluate_task
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    report = evaluate_task(model, data, part.value, say, device=device, precision=precision)
+    if as_json:
+        print(json.dumps({"file": report.file, "seconds": report.seconds, "metrics": report.metrics}))
+        return
+    table = Table("metric", "score", box=None)
+    for name, value in report.metrics.items():
+        table.add_row(name, f"{value:.2f}")
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(table)
+    console.print(f"{report.file} in {report.seconds:.1f} s")
 
 
 def print_alignments(report: "AlignmentReport", *, as_json: bool) -> None:

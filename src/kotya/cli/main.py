@@ -26,6 +26,8 @@ COMMANDS = {
     "demo": "Train a small Russian-English translator in about a minute and see what it does.",
     "train": "Train a model as a recipe says, or on two text files.",
     "translate": "Translate lines.",
+    "predict": "Labels, relevance, entities, or fills for [MASK].",
+    "generate": "Go on with a text.",
     "score": "The log-probability of given translations, a line each.",
     "align": "Word alignments of given translations.",
     "evaluate": "The metrics of a model on a test set.",
@@ -35,7 +37,7 @@ COMMANDS = {
     "import": "Make a model folder from another library's model.",
     "benchmark": "How fast a model is on this machine.",
 }
-COMPUTING = {"demo", "train", "translate", "score", "align", "evaluate", "show", "benchmark"}
+COMPUTING = {"demo", "train", "translate", "predict", "generate", "score", "align", "evaluate", "show", "benchmark"}
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 

@@ -19,6 +19,23 @@ def train(
         Path | None, typer.Option(help="Instead of a recipe: a text file, a sentence a line.")
     ] = None,
     target: Annotated[Path | None, typer.Option(help="Its translation, line by line.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of a recipe: classification, relevance, tagging, masked_lm or language_model, with --data."
+        ),
+    ] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="A training file of the task, in its form (see docs/data.md); may be given again."),
+    ] = None,
+    dev: Annotated[
+        Path | None, typer.Option(help="Its dev set; held out of the training data by default.")
+    ] = None,
+    base: Annotated[
+        Path | None,
+        typer.Option(help="An encoder to start from: a model folder, or a folder of Hugging Face's."),
+    ] = None,
     dev_source: Annotated[
         Path | None, typer.Option(help="Held-out text; part of the rest by default.")
     ] = None,
@@ -43,11 +60,13 @@ def train(
         bool, typer.Option("--schema", help="Print the JSON schema of recipes and leave.")
     ] = False,
 ) -> None:
-    """Train a model as a recipe says, or on two text files.
+    """Train a model as a recipe says, on two text files, or on the file of a task.
 
     Example: kotya train recipes/multi30k/transformer.yaml training.seed=2 --output runs/de-en
 
     Example: kotya train --source train.ru --target train.en --vocabulary tokenizer.json
+
+    Example: kotya train --task tagging --data train.conll --base runs/minilm training.epochs=5
 
     Example: kotya train --output runs/ru-en --resume training.updates=20000
     """
@@ -55,7 +74,9 @@ def train(
 
     from kotya import recipe as recipes
     from kotya.errors import KotyaError
+    from kotya.interop.base import with_imported_base
     from kotya.training.automatic import recipe_for, run_name
+    from kotya.training.flags import recipe_of_flags
     from kotya.training.progress import Terminal
     from kotya.training.run import train as run
 
@@ -67,17 +88,26 @@ def train(
     overrides = [word for word in recipe or [] if "=" in word]
     if len(files) > 1:
         raise KotyaError(f"one recipe at a time; {files[1]} is the second")
-    if source is not None or target is not None:
+    if task is None and (data or dev is not None or base is not None):
+        raise KotyaError("--data, --dev and --base go with --task; a recipe has keys")
+    if task is not None:
+        if files or source is not None or target is not None or not data:
+            raise KotyaError("--task goes with --data FILE, and with no recipe")
+        chosen, why = recipe_of_flags(task, data, dev, base, overrides)
+        for reason in why:
+            terminal.say(reason)
+        folder = output or Path("runs") / f"{task}-{data[0].name.partition('.')[0]}"
+    elif source is not None or target is not None:
         if files or source is None or target is None:
             raise KotyaError("a recipe alone, or --source and --target together")
         if (dev_source is None) != (dev_target is None):
             raise KotyaError("--dev-source and --dev-target go together")
-        dev = (dev_source, dev_target) if dev_source is not None and dev_target is not None else None
+        held = (dev_source, dev_target) if dev_source is not None and dev_target is not None else None
         if len(vocabulary or []) > 2:
             raise KotyaError(
                 "--vocabulary is given once for both languages, or twice: the source's, the target's"
             )
-        chosen, why = recipe_for(source, target, dev, overrides, vocabularies=vocabulary or [])
+        chosen, why = recipe_for(source, target, held, overrides, vocabularies=vocabulary or [])
         for reason in why:
             terminal.say(reason)
         folder = output or Path("runs") / run_name(source, target)
@@ -93,7 +123,8 @@ def train(
             raise KotyaError(f"{output}: there is no run to go on with: it has no recipe.yaml")
         chosen, folder = recipes.read(output / "recipe.yaml", overrides), output
     else:
-        raise KotyaError("what to train on? kotya train RECIPE, or kotya train --source FILE --target FILE")
+        raise KotyaError("what to train on? kotya train RECIPE, or --source FILE --target FILE, or --task TASK --data FILE")
+    chosen = with_imported_base(chosen, terminal.say)
     outcome = run(chosen, folder, reporter=terminal, resume=resume, device=device)
     metrics = ", ".join(f"{name} {value:.2f}" for name, value in outcome.metrics.items())
     print(f"{folder}: {outcome.update:,} updates" + (f"; dev {metrics}" if metrics else ""))

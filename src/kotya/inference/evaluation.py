@@ -1,6 +1,8 @@
 """A translator measured on a test set: BLEU and chrF with their signatures; the error rate of its word alignments."""
 
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,15 @@ from kotya import folder as folders
 from kotya.attention.reading import Reading, cross_layers
 from kotya.errors import KotyaError
 from kotya.inference.alignment import symmetrized
+from kotya.inference.loading import checked_precision
 from kotya.inference.translator import Choice, Translator
 from kotya.metrics import AlignmentScores, Score, alignment_scores, translation_scores
+from kotya.tasks.encoder_recipe import EncoderRecipe
+from kotya.tasks.language_model import LanguageModelRecipe
+from kotya.tasks.settings import Known
 from kotya.tasks.translation_recipe import TranslationRecipe
 from kotya.text.alignments import Gold, check_inside, read_gold
+from kotya.text.cache import cache_folder
 from kotya.text.corpus import TextSource, read_parallel
 
 
@@ -51,6 +58,34 @@ class AlignmentReport:
     lines: int
     rows: list[tuple[Reading, AlignmentScores]]
     """Each way to read the attention, and how right it is."""
+
+
+@dataclass(frozen=True)
+class TaskReport:
+    """What `kotya evaluate` says of a model that is no translator."""
+
+    file: str
+    metrics: dict[str, float]
+    seconds: float
+
+
+def evaluate_task(
+    path: Path, data: Path | None, part: str, say: Callable[[str], None], *, device: str, precision: str
+) -> TaskReport:
+    """The task's own metrics on a file, or on the dev or test set of the model's recipe. Raises KotyaError."""
+    loaded = folders.load(path, device, checked_precision(precision))
+    recipe = loaded.recipe
+    if not isinstance(recipe, EncoderRecipe | LanguageModelRecipe):
+        raise KotyaError(f"{path}: no recipe says how its data are read; fine-tune it first")
+    named = getattr(recipe.data, part)
+    if data is None and named is None:
+        raise KotyaError(f"{path}: its recipe names no {part} set; give a file: kotya evaluate MODEL DATA")
+    file = data or recipe.data_root() / named
+    known = Known(loaded.config, loaded.vocabularies)
+    task = recipe.measured_on(file, known, cache_folder(), say)
+    began = time.perf_counter()
+    evaluation = task.evaluate(loaded.model, nullcontext)
+    return TaskReport(str(file), evaluation.metrics, time.perf_counter() - began)
 
 
 def evaluate_alignments(

@@ -120,6 +120,10 @@ class TaskRecipe(Config):
     data: DataConfig
     training: TrainingConfig
 
+    def starts_from(self) -> Path | None:
+        """The model folder whose weights a new run begins with; None where all are fresh."""
+        return None
+
     @abstractmethod
     def check(self) -> None:
         """Raises KotyaError where the parts of the model do not fit, before any work."""

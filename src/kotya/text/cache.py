@@ -186,6 +186,11 @@ def content_hash(path: Path) -> str:
         raise KotyaError(f"{path}: a folder, where a text file is expected") from None
 
 
+def cache_folder() -> Path:
+    """Where token caches are kept: below XDG_CACHE_HOME, else ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kotya" / "tokens"
+
+
 def building_prefix() -> str:
     """How the names of folders begin that processes of this machine work in."""
     return f".building-{socket.gethostname()}-"

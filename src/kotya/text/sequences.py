@@ -48,3 +48,40 @@ def fit(vocabulary: Vocabulary, texts: Sequence[list[int]], longest: int) -> Enc
     ids = np.array(vocabulary.wrapped(*parts), np.int32)
     second = len(ids) if len(texts) == 1 else len(ids) - kept[1] - 1
     return Encoded(ids, second, sum(lengths) - sum(kept))
+
+
+def report_cut(sequences: Sequence[Encoded], longest: int) -> str:
+    """How many there are, and how many of them did not fit, for the person."""
+    cut = sum(one.cut > 0 for one in sequences)
+    return f"{len(sequences):,} examples" + (f", {cut:,} of them cut to {longest:,} pieces" if cut else "")
+
+
+def windows(
+    vocabulary: Vocabulary, texts: Sequence[Sequence[str]], longest: int, stride: int | None
+) -> list[list[Encoded]]:
+    """Every text or pair in one sequence, its end cut off where it is too long; or, with a stride, in several.
+
+    Then the last text is read in windows that begin `stride` pieces apart, together reaching its end; the first of a
+    pair is in all of them, cut to half the length at most.
+    """
+    sides = [vocabulary.encode_batch([sides[index] for sides in texts]) for index in range(len(texts[0]))]
+    return [_windows(vocabulary, list(pieces), longest, stride) for pieces in zip(*sides, strict=True)]
+
+
+def _windows(
+    vocabulary: Vocabulary, texts: list[list[int]], longest: int, stride: int | None
+) -> list[Encoded]:
+    whole = fit(vocabulary, texts, longest)
+    if not whole.cut or stride is None:
+        return [whole]
+    special = 2 if len(texts) == 1 else 2 + vocabulary.separators
+    *before, last = texts
+    first = [text[: (longest - special) // 2] for text in before]
+    room = longest - special - sum(map(len, first))
+    step = min(stride, room)
+    found = []
+    for start in range(0, len(last), step):
+        found.append(fit(vocabulary, [*first, last[start : start + room]], longest))
+        if start + room >= len(last):
+            break
+    return found or [whole]

@@ -7,16 +7,14 @@ IOBES   B-PER E-PER  O    S-PER S-LOC     E ends, S stands alone
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Scheme = Literal["iob1", "iob2", "iobes"]
 OUTSIDE = "O"
 LETTERS = {"iob1": "BI", "iob2": "BI", "iobes": "BIES"}
 
 
-@dataclass(frozen=True)
-class Entity:
+class Entity(NamedTuple):
     """Words [start, stop) that name something."""
 
     start: int

@@ -131,8 +131,8 @@ class Loop:
                 self._evaluate(log, writer)
                 reported = time.monotonic()
             elif writer is not None and progress.update % 20 == 0:
-                for name in ("loss", "nll", "learning_rate", "tokens_per_second"):
-                    writer.add_scalar(f"train/{name}", record[name], progress.update)
+                for name, value in record.items():
+                    writer.add_scalar(f"train/{name}", value, progress.update)
             if progress.update == updates or self._stale():
                 break
             if config.minutes is not None and progress.seconds > 60 * config.minutes:

@@ -1,17 +1,22 @@
 """A run from its recipe: prepare the task, make or reopen the folder, and hand both to the loop."""
 
-import os
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from kotya import folder as folders
 from kotya.errors import KotyaError
 from kotya.tasks.settings import Known, TaskRecipe
+from kotya.text.cache import cache_folder
 from kotya.text.vocabularies import Vocabularies
+from kotya.training.checkpoint import list_checkpoints
 from kotya.training.loop import Loop, Outcome
 from kotya.training.progress import Reporter, import_tensorboard
 from kotya.training.resuming import note_data, reopen
+
+ENCODER, POOLER = "encoder.", "encoder.pooler."
+"""What the names of an encoder's weights begin with in every model over one, and of those that a base may lack."""
 
 
 def train(
@@ -33,11 +38,17 @@ def train(
         known = Known(folders.read_config(run), folders.read_vocabularies(run))
     elif resume:
         reporter.say(f"{run}: there is no run to go on with; one begins")
-    prepared = recipe.prepare(known, cache_folder(), reporter.say)
+    base = recipe.starts_from()
+    origin = known
+    if origin is None and base is not None:
+        origin = Known(folders.read_config(base), folders.read_vocabularies(base))
+    prepared = recipe.prepare(origin, cache_folder(), reporter.say)
     torch.manual_seed(recipe.training.seed)
     model = prepared.config.build(prepared.vocabularies)
     count = sum(parameter.numel() for parameter in model.parameters())
     reporter.say(f"model: {count:,} parameters; {sizes(prepared.vocabularies)}")
+    if base is not None and not list_checkpoints(run):
+        reporter.say(adopt(model, base))
     if known is None:
         folders.create(
             run, config=prepared.config, vocabularies=prepared.vocabularies, recipe=recipe, model=None
@@ -49,14 +60,30 @@ def train(
     return loop.train()
 
 
+def adopt(model: nn.Module, base: Path) -> str:
+    """Give a model the weights of its base that it has a place for, the encoder's all; says which. Raises KotyaError."""
+    tensors = folders.read_weights(base / folders.WEIGHTS)
+    wanted = dict(model.named_parameters())
+    taken = {
+        name: tensors[name]
+        for name, parameter in wanted.items()
+        if name in tensors and tensors[name].shape == parameter.shape
+    }
+    missing = [
+        name for name in wanted if name.startswith(ENCODER) and name not in taken and POOLER not in name
+    ]
+    if missing:
+        raise KotyaError(f"{base}: its encoder lacks {missing[0]}, or has it in another shape")
+    with torch.no_grad():
+        for name, tensor in taken.items():
+            wanted[name].copy_(tensor)
+    fresh = dict.fromkeys(name.rpartition(".")[0] or name for name in wanted if name not in taken)
+    return f"weights of {base}; fresh: {', '.join(fresh) or 'none'}"
+
+
 def sizes(vocabularies: Vocabularies) -> str:
     """How many pieces there are, for the person."""
     source, target = vocabularies
     if source is target:
         return f"a vocabulary of {len(source):,} pieces"
     return f"vocabularies of {len(source):,} and {len(target):,} pieces"
-
-
-def cache_folder() -> Path:
-    """Where token caches are kept: below XDG_CACHE_HOME, else ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kotya" / "tokens"

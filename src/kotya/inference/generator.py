@@ -1,0 +1,105 @@
+"""What `kotya.load` returns for a language model: texts that go on with a prompt, drawn or searched for.
+
+Decoding is cached, as a translator's: to search a prompt is what every output must begin with.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from kotya.attention.packed import Packing
+from kotya.errors import KotyaError
+from kotya.models.lm import LanguageModel
+from kotya.search.batch import Batch
+from kotya.search.beam import Beam
+from kotya.search.config import SamplingConfig, SearchConfig
+from kotya.search.ensemble import Ensemble
+from kotya.search.greedy import Greedy
+from kotya.search.hypothesis import SearchLine
+from kotya.search.sampling import Sampling
+from kotya.search.schedule import search_lines
+from kotya.tasks.language_model import LanguageModelFolder, roles_of
+from kotya.text.vocabulary import Vocabulary
+
+_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """A text that begins with the prompt."""
+
+    text: str
+    log_probability: float
+    """Σ log p of all its pieces, the prompt's and the end's counted, in nats; NaN from greedy search."""
+    finished: bool
+    """Whether it ended by itself, before the most pieces it may have."""
+
+
+class Generator:
+    """A model with its vocabulary."""
+
+    def __init__(self, model: LanguageModel, vocabulary: Vocabulary, config: LanguageModelFolder) -> None:
+        self.model, self.vocabulary, self.config = model, vocabulary, config
+        self.ensemble, self.roles = Ensemble([model], vocabulary.end), roles_of(vocabulary)
+
+    def generate(
+        self, prompt: str = "", *, length: int = 100, sampling: SamplingConfig | None = None, beam: int = 1
+    ) -> str:
+        """The best continuation of one prompt; see `continuations`."""
+        return next(self.continuations([prompt], length=length, sampling=sampling, beam=beam))[0].text
+
+    def continuations(
+        self,
+        prompts: Iterable[str],
+        *,
+        length: int = 100,
+        sampling: SamplingConfig | None = None,
+        beam: int = 1,
+        workers: int = 1,
+    ) -> Iterator[list[Continuation]]:
+        """For every prompt texts of at most `length` pieces more: as many as are drawn, or the best one searched for.
+
+        Raises KotyaError where a prompt leaves no room within what the model reads.
+        """
+        # a prompt stands as its own source, so that the cap on pieces grows with it
+        config = SearchConfig(beam=beam, max_length_ratio=1.0, max_length_extra=length + 1, normalization="none")
+        make: partial[Batch]
+        if sampling is not None:
+            make = partial(Sampling, self.ensemble, self.roles, config, sampling)
+        elif beam == 1:
+            make = partial(Greedy, self.ensemble, self.roles, config, scores=False)
+        else:
+            make = partial(Beam, self.ensemble, self.roles, config)
+        rows = max(1, _ROWS // max(beam, sampling.samples if sampling is not None else 1))
+        for found in search_lines(make, self._lines(prompts, length), rows=rows, workers=workers):
+            yield [
+                Continuation(self.vocabulary.decode(one.tokens), one.log_probability, one.finished) for one in found
+            ]
+
+    def _lines(self, prompts: Iterable[str], length: int) -> Iterator[SearchLine]:
+        for number, prompt in enumerate(prompts):
+            ids = self.vocabulary.encode(prompt)
+            self._check(len(ids) + length + 1, f"the prompt of line {number + 1}, {len(ids)} pieces, and {length} more")
+            yield SearchLine(ids or [self.vocabulary.end], ids, number)
+
+    def _check(self, pieces: int, what: str) -> None:
+        most = self.config.model.max_length
+        if self.config.model.positions == "learned" and pieces > most:
+            raise KotyaError(f"{what} are more than the {most} that the model reads")
+
+    @torch.inference_mode()
+    def score(self, text: str) -> float:
+        """Σ log p of a text and its end, in nats. Raises KotyaError where it is longer than the model reads."""
+        ids = self.vocabulary.encode(text)
+        self._check(len(ids) + 1, f"{len(ids)} pieces")
+        device = next(self.model.parameters()).device
+        inputs = torch.tensor([self.vocabulary.begin, *ids], device=device)
+        outputs = torch.tensor([*ids, self.vocabulary.end], device=device)
+        hidden = self.model(inputs, Packing.of([len(inputs)], device))
+        total = -float(self.model.loss(hidden, outputs)[1])
+        if math.isnan(total):
+            raise self.ensemble.no_number("the text")
+        return total

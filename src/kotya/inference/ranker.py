@@ -1,0 +1,60 @@
+"""What `kotya.load` returns for a ranker: how relevant documents are to a query."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+
+from kotya.inference.arriving import arriving
+from kotya.models.heads import SequenceModel
+from kotya.tasks.packed_batch import predict_windows
+from kotya.tasks.relevance import RelevanceFolder
+from kotya.text.sequences import windows
+from kotya.text.vocabulary import Vocabulary
+
+GROUP = 1024
+"""Pairs sorted into batches at a time."""
+
+
+class Ranker:
+    """A model with its vocabulary."""
+
+    def __init__(self, model: SequenceModel, vocabulary: Vocabulary, config: RelevanceFolder) -> None:
+        self.model, self.vocabulary, self.config = model, vocabulary, config
+        self.cut = 0
+        """Pairs so far that were longer than the model reads, and of which only a part was read."""
+
+    def score(self, pairs: Iterable[tuple[str, str]], *, stride: int | None = None) -> Iterator[float]:
+        """Queries and documents, in their order: any number, the higher the more relevant.
+
+        With `stride` a document that is too long is read in windows that begin so many pieces apart, and the best of
+        them counts (Dai and Callan 2019).
+        """
+        for group in arriving(pairs, GROUP):
+            rows = windows(self.vocabulary, group, self.config.model.max_length, stride)
+            self.cut += sum(any(one.cut for one in row) for row in rows)
+            for outputs in predict_windows(self.model, rows):
+                yield float(outputs.max())
+
+    def rank(
+        self, query: str, documents: Sequence[str], *, stride: int | None = None
+    ) -> list[tuple[int, float]]:
+        """The places of documents with their scores, best first."""
+        scores = list(self.score(((query, one) for one in documents), stride=stride))
+        return sorted(enumerate(scores), key=lambda one: -one[1])
+
+    def rankings(
+        self, rows: Iterable[tuple[str, str, str, str]], *, stride: int | None = None
+    ) -> Iterator[tuple[str, list[tuple[str, float]]]]:
+        """For rows of query id, document id, query and document: each query's documents with scores, best first.
+
+        Rows of a query stand together; its ranking is there when the next query begins.
+        """
+        names: list[tuple[str, str]] = []
+
+        def noted() -> Iterator[tuple[str, str]]:
+            for query_id, document_id, query, document in rows:
+                names.append((query_id, document_id))
+                yield query, document
+
+        scored = ((*names[number], score) for number, score in enumerate(self.score(noted(), stride=stride)))
+        for query_id, some in groupby(scored, key=lambda one: one[0]):
+            yield query_id, sorted(((name, score) for _, name, score in some), key=lambda one: -one[1])

@@ -1,0 +1,75 @@
+"""What `kotya.load` returns for a tagger: the entities of texts, with their places in the text."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from kotya.inference.arriving import arriving
+from kotya.models.heads import TokenModel
+from kotya.tasks.tagging import TaggingFolder, tag_probabilities
+from kotya.text.tags import entities
+from kotya.text.vocabulary import Vocabulary
+from kotya.text.words import parts
+
+GROUP = 1024
+"""Texts sorted into batches at a time."""
+
+WORD = re.compile(r"\w[^\s]*\w|\S")
+"""Marks at either end of a word stand alone, as in corpora: `(Bonn),` is four words, `U.S` and `o'clock` are one."""
+
+
+@dataclass(frozen=True)
+class FoundEntity:
+    """A stretch of a text that names something."""
+
+    label: str
+    text: str
+    start: int
+    """Characters [start, stop) of the text."""
+    stop: int
+    probability: float
+    """Of the least sure of its words."""
+
+
+class Tagger:
+    """A model with its vocabulary."""
+
+    def __init__(self, model: TokenModel, vocabulary: Vocabulary, config: TaggingFolder) -> None:
+        self.model, self.vocabulary, self.config = model, vocabulary, config
+
+    def find(self, text: str) -> list[FoundEntity]:
+        """The entities of one text."""
+        return next(self.predict([text]))
+
+    def predict(self, texts: Iterable[str]) -> Iterator[list[FoundEntity]]:
+        """Those of many, in their order, as they come. Long texts are read in parts."""
+        for group in arriving(texts, GROUP):
+            spans = [[(word.start(), word.end()) for word in WORD.finditer(text)] for text in group]
+            words = [
+                [text[start:stop] for start, stop in some] for text, some in zip(group, spans, strict=True)
+            ]
+            for text, some, (tags, sure) in zip(group, spans, self._tag(words), strict=True):
+                yield [
+                    FoundEntity(
+                        label,
+                        text[some[start][0] : some[stop - 1][1]],
+                        some[start][0],
+                        some[stop - 1][1],
+                        min(sure[start:stop]),
+                    )
+                    for start, stop, label in entities(tags)
+                ]
+
+    def tag(self, sentences: Iterable[Sequence[str]]) -> Iterator[list[str]]:
+        """The tags, in IOB2, of sentences whose words are given."""
+        for group in arriving(sentences, GROUP):
+            for tags, _ in self._tag(group):
+                yield tags
+
+    @torch.inference_mode()
+    def _tag(self, sentences: Sequence[Sequence[str]]) -> list[tuple[list[str], list[float]]]:
+        some = parts(self.vocabulary, sentences, self.config.model.max_length)
+        lengths = [len(words) for words in sentences]
+        return list(tag_probabilities(self.model, some, self.config.labels, lengths))

@@ -1,0 +1,152 @@
+"""What the recipes of all tasks over an encoder share: a base to start from, or a vocabulary and a model to begin anew.
+
+base: runs/minilm                      an encoder that was pretrained or imported, with its vocabulary
+model: bert-tiny                       or fresh weights, and a vocabulary learned from the training texts
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BeforeValidator, Field, model_validator
+from torch import nn
+
+from kotya.config import with_presets, wrong
+from kotya.errors import KotyaError
+from kotya.models.bert import PRESETS, BertConfig
+from kotya.models.empty import build_empty
+from kotya.tasks.settings import DataConfig, FolderConfig, Known, TaskRecipe, TrainingConfig
+from kotya.tasks.task import Task
+from kotya.text.encoder_vocabulary import EncoderVocabularyConfig, checked
+from kotya.text.vocabularies import Vocabularies
+from kotya.text.vocabulary import Vocabulary
+
+EncoderModel = Annotated[BertConfig, BeforeValidator(with_presets(PRESETS, "bert"))]
+
+_SMALL = 8
+"""Pieces of a model that is built only to see whether it can be."""
+
+
+class FineTuning(TrainingConfig):
+    """How an encoder's θ is tuned to a task (Devlin et al. 2019, appendix A.3)."""
+
+    examples: int = Field(32, ge=1)
+    """How many a batch holds."""
+    max_length: int | None = Field(None, ge=8)
+    """Pieces of an example; longer ones are cut and counted. By default what the model can read."""
+    learning_rate: float = Field(5e-5, gt=0)
+    """The highest, reached at the end of the warm-up."""
+    schedule: Literal["inverse-sqrt", "cosine", "linear", "constant"] = "linear"
+    warmup: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] = 0.1
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(0.01, ge=0)
+    evaluate_every: int | None = Field(None, ge=1)
+
+
+class EncoderData(DataConfig):
+    """Files below the root."""
+
+    train: tuple[str, ...] = Field(min_length=1)
+    """One file or several."""
+    dev: str | None = None
+    """What checkpoints are chosen by; without it, a tenth of the training examples is held out."""
+    test: str | None = None
+    """What `kotya evaluate` reports by default."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("train"), str):
+            return {**value, "train": [value["train"]]}
+        return value
+
+    def learned_from(self, root: Path) -> dict[str, Path]:
+        files = {f"train.{index}": file for index, file in enumerate(self.train)}
+        if self.dev is not None:
+            files["dev"] = self.dev
+        return {key: root / file for key, file in files.items()}
+
+    def paths(self, root: Path) -> list[Path]:
+        """The training files."""
+        return [root / file for file in self.train]
+
+
+class EncoderRecipe(TaskRecipe):
+    """All of a run over an encoder."""
+
+    base: Path | None = None
+    """A model folder to begin with: its encoder and its vocabulary; or a folder of Hugging Face's."""
+    data: EncoderData
+    training: FineTuning
+    vocabulary: EncoderVocabularyConfig | None = None
+    model: EncoderModel | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _vocabulary_by_default(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("base") is None:
+            return {"vocabulary": {}, **given}
+        return given
+
+    @model_validator(mode="after")
+    def _base_or_model(self) -> "EncoderRecipe":
+        if self.base is None and self.model is None:
+            raise ValueError(
+                "what to start from is missing: `base`, a model folder, or `model`, such as bert-tiny"
+            )
+        for key in ("vocabulary", "model"):
+            if self.base is not None and getattr(self, key) is not None:
+                raise wrong(
+                    (key,), f"the base {self.base} brings its own; leave one of the two out", self.base
+                )
+        return self
+
+    def starts_from(self) -> Path | None:
+        return self.base
+
+    @abstractmethod
+    def measured_on(self, path: Path, known: Known, cache: Path, say: Callable[[str], None]) -> Task:
+        """The task with this file as its dev set, and nothing to train on. Raises KotyaError for bad input."""
+
+    def longest(self, model: BertConfig) -> int:
+        """Pieces of the longest example."""
+        return min(self.training.max_length or model.max_length, model.max_length)
+
+    def check(self) -> None:
+        model = self.model
+        if model is not None:
+            build_empty(lambda: model.build(_SMALL))
+
+    def origin(
+        self, known: Known | None, lines: Callable[[], Iterable[str]]
+    ) -> tuple[Vocabulary, BertConfig]:
+        """The vocabulary and the encoder's settings: those known, or new ones from the texts. Raises KotyaError."""
+        if known is not None:
+            settings, place = known.config.model, self.base or Path("the folder")
+            if not isinstance(settings, BertConfig):
+                raise KotyaError(
+                    f"{place}: a model of the task {known.config.task}, where a base is an encoder"
+                )
+            return checked(known.vocabularies[0], place), settings
+        assert self.vocabulary is not None
+        assert self.model is not None
+        return self.vocabulary.make(lines, self.data_root()), self.model
+
+
+class EncoderFolder(FolderConfig):
+    """`config.json` of an encoder alone, as an import may bring it: good for a base."""
+
+    task: Literal["encoder"] = "encoder"
+    model: BertConfig
+
+    def build(self, vocabularies: Vocabularies) -> nn.Module:
+        return nn.ModuleDict({"encoder": self.model.build(len(vocabularies[0]))})
+
+
+def held_out(count: int) -> tuple[list[int], list[int]]:
+    """Numbers below `count` as those to train on and, drawn always alike, a tenth (1,000 at most) to hold out."""
+    drawn = np.random.default_rng(0).permutation(count).tolist()
+    away = min(1000, count // 10)
+    return sorted(drawn[away:]), sorted(drawn[:away])

@@ -1,0 +1,168 @@
+"""Relevance of documents to a query by a cross-encoder (Nogueira and Cho 2019): a number read from [CLS] of the pair.
+
+pointwise: loss = -y log σ(s) - (1-y) log(1-σ(s))
+pairwise:  loss = -log σ(s₊ - s₋), of a relevant and another document of one query (RankNet, Burges et al. 2005)
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from kotya.metrics import ranking_scores
+from kotya.models.bert import BertConfig
+from kotya.models.heads import SequenceModel
+from kotya.tasks.encoder_recipe import EncoderRecipe, FineTuning, held_out
+from kotya.tasks.packed_batch import PackedBatch, by_length, pack, predict, read
+from kotya.tasks.rankings import Judgement, RelevanceData, by_query, check_judged
+from kotya.tasks.settings import FolderConfig, Known, Prepared
+from kotya.tasks.task import Evaluation, Indices
+from kotya.text.sequences import Encoded, encode, report_cut
+from kotya.text.vocabularies import Vocabularies
+from kotya.text.vocabulary import Vocabulary
+
+
+class RelevanceTraining(FineTuning):
+    """How a ranker is tuned."""
+
+    loss: Literal["pointwise", "pairwise"] = "pointwise"
+    """Each document by itself, or each relevant one against another of its query; then an example is such a pair."""
+
+
+class RelevanceFolder(FolderConfig):
+    """`config.json` of a ranker."""
+
+    task: Literal["relevance"] = "relevance"
+    model: BertConfig
+
+    def build(self, vocabularies: Vocabularies) -> SequenceModel:
+        return SequenceModel(self.model.build(len(vocabularies[0])), 1)
+
+
+class Relevance:
+    """The task, prepared."""
+
+    metric = "MAP"
+    lower_is_better = False
+    rounds = 1
+
+    def __init__(
+        self,
+        train: tuple[Sequence[Judgement], Sequence[Encoded]],
+        dev: tuple[Sequence[Judgement], Sequence[Encoded]],
+        *,
+        training: RelevanceTraining,
+    ) -> None:
+        self.judgements, self.train = train
+        self.dev_judgements, self.dev = dev
+        self.pairwise = training.loss == "pairwise"
+        self.size, self.seed = training.examples, training.seed
+        self.rivals: dict[int, list[int]] = {}
+        """Of every relevant example those of its query that are not."""
+        if self.pairwise:
+            for rows in by_query(self.judgements).values():
+                others = [i for i in rows if self.judgements[i].label <= 0]
+                if others:
+                    self.rivals |= {i: others for i in rows if self.judgements[i].label > 0}
+        self.examples = np.array(sorted(self.rivals) if self.pairwise else range(len(self.train)))
+
+    def round(self, number: int) -> list[Indices]:
+        drawn = np.random.default_rng([self.seed, number]).permutation(self.examples)
+        return np.array_split(drawn, range(self.size, len(drawn), self.size))
+
+    def batch(self, indices: Indices, number: int) -> PackedBatch:
+        chosen = indices.tolist()
+        if self.pairwise:
+            chosen += [self._rival(index, number) for index in chosen]
+        order = by_length([len(self.train[i]) for i in chosen])
+        labels = torch.tensor([float(self.judgements[chosen[i]].label > 0) for i in order])
+        places = torch.empty(len(order), dtype=torch.long)
+        places[torch.from_numpy(order)] = torch.arange(len(order))
+        return pack([self.train[chosen[i]] for i in order], {"labels": labels, "places": places})
+
+    def _rival(self, index: int, number: int) -> int:
+        others = self.rivals[index]
+        return others[int(np.random.default_rng([self.seed, number, index]).integers(len(others)))]
+
+    def weights(self, batch: PackedBatch) -> dict[str, float]:
+        return {"loss": len(batch.targets["labels"]) / (2 if self.pairwise else 1)}
+
+    def losses(self, model: SequenceModel, batch: PackedBatch) -> dict[str, Float[Tensor, ""]]:
+        scores = read(model, batch).float()[:, 0]
+        if self.pairwise:
+            better, worse = scores[batch.targets["places"]].chunk(2)
+            return {"loss": F.softplus(worse - better).sum()}
+        labels = batch.targets["labels"]
+        return {"loss": F.binary_cross_entropy_with_logits(scores, labels, reduction="sum")}
+
+    @torch.inference_mode()
+    def evaluate(self, model: SequenceModel, autocast: Callable[[], Any]) -> Evaluation:
+        """MAP, MRR@10 and NDCG@10 of the dev set's queries that have a relevant document."""
+        scores = predict(model, self.dev, autocast)[:, 0].tolist()
+        found: dict[str, dict[str, float]] = {}
+        gold: dict[str, dict[str, float]] = {}
+        for one, score in zip(self.dev_judgements, scores, strict=True):
+            found.setdefault(one.query_id, {})[one.document_id] = score
+            gold.setdefault(one.query_id, {})[one.document_id] = one.label
+        queries = list(by_query(self.dev_judgements).values())
+        samples = []
+        for rows in (queries[len(queries) // 3], queries[2 * len(queries) // 3]):
+            first = max(rows, key=lambda i: scores[i])
+            wanted = max(rows, key=lambda i: self.dev_judgements[i].label)
+            one = self.dev_judgements[first]
+            samples.append((one.query, one.document, self.dev_judgements[wanted].document))
+        return Evaluation(ranking_scores(found, gold), samples)
+
+
+class RelevanceRecipe(EncoderRecipe):
+    """All of a run that learns to rank."""
+
+    task: Literal["relevance"]
+    data: RelevanceData
+    training: RelevanceTraining
+
+    def prepare(
+        self, known: Known | None, cache: Path, say: Callable[[str], None], *, progress: bool = True
+    ) -> Prepared:
+        root = self.data_root()
+        train = [one for path in self.data.paths(root) for one in self.data.read(path)]
+        if self.data.dev is not None:
+            dev = self.data.read(root / self.data.dev)
+        else:
+            queries = list(by_query(train).values())
+            kept, away = (
+                [train[i] for number in some for i in queries[number]] for some in held_out(len(queries))
+            )
+            train, dev = kept, away
+            say("dev set: queries held out of the training data")
+        vocabulary, model = self.origin(
+            known, lambda: [text for one in train for text in (one.query, one.document)]
+        )
+        sides = [self._encoded(*one, model, vocabulary, say) for one in ((train, "training"), (dev, "dev"))]
+        task = Relevance((train, sides[0]), (dev, sides[1]), training=self.training)
+        return Prepared(task, RelevanceFolder(model=model), (vocabulary, vocabulary))
+
+    def measured_on(self, path: Path, known: Known, cache: Path, say: Callable[[str], None]) -> Relevance:
+        config, rows = known.config, self.data.read(path)
+        assert isinstance(config, RelevanceFolder)
+        encoded = self._encoded(rows, "test", config.model, known.vocabularies[0], say)
+        return Relevance(([], []), (rows, encoded), training=self.training)
+
+    def _encoded(
+        self,
+        rows: Sequence[Judgement],
+        name: str,
+        model: BertConfig,
+        vocabulary: Vocabulary,
+        say: Callable[[str], None],
+    ) -> list[Encoded]:
+        for line in check_judged(rows, name):
+            say(line)
+        found = encode(vocabulary, [(one.query, one.document) for one in rows], self.longest(model))
+        say(f"{name} data: {report_cut(found, self.longest(model))}")
+        return found

@@ -1,0 +1,218 @@
+"""Tagging words with the entities they belong to (Devlin et al. 2019, section 5.3): a linear layer on the vector of each
+word's first piece.
+
+loss = -Σ_words log softmax(Wh)_tag, over the words. Inside, tags are IOB2.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from kotya.errors import KotyaError
+from kotya.metrics import entity_scores
+from kotya.models.bert import BertConfig
+from kotya.models.heads import TokenModel
+from kotya.tasks.encoder_recipe import EncoderData, EncoderRecipe, FineTuning, held_out
+from kotya.tasks.packed_batch import PackedBatch, by_length, full_batches, pack, read
+from kotya.tasks.settings import FolderConfig, Known, Prepared
+from kotya.tasks.task import Evaluation, Indices
+from kotya.text.conll import Sentence, read_tagged
+from kotya.text.tags import OUTSIDE, Scheme, entities
+from kotya.text.vocabularies import Vocabularies
+from kotya.text.words import Part, parts
+
+
+class TaggingData(EncoderData):
+    """CoNLL files: a word and its tag a line, a blank line between sentences."""
+
+    scheme: Scheme = "iob2"
+    """What their tags are written in."""
+
+    def read(self, path: Path) -> list[Sentence]:
+        """The sentences of a file. Raises KotyaError naming file and line for bad input."""
+        found = list(read_tagged(path, self.scheme))
+        if not found:
+            raise KotyaError(f"{path}: there is no sentence in it")
+        return found
+
+
+class TaggingFolder(FolderConfig):
+    """`config.json` of a tagger."""
+
+    task: Literal["tagging"] = "tagging"
+    model: BertConfig
+    labels: list[str]
+    """The tags in order, the first O."""
+
+    def build(self, vocabularies: Vocabularies) -> TokenModel:
+        return TokenModel(self.model.build(len(vocabularies[0]), pooler=False), len(self.labels))
+
+
+class Tagging:
+    """The task, prepared."""
+
+    metric = "F1"
+    lower_is_better = False
+    rounds = 1
+
+    def __init__(
+        self,
+        train: Sequence[tuple[Part, Sequence[int]]],
+        dev: Sequence[Sequence[Part]],
+        sentences: Sequence[Sentence],
+        *,
+        labels: Sequence[str],
+        training: FineTuning,
+    ) -> None:
+        """Parts of sentences with the numbers of their words' tags; the sentences of the dev set, and their parts."""
+        self.train, self.dev, self.sentences = train, dev, sentences
+        self.labels, self.size, self.seed = labels, training.examples, training.seed
+
+    def round(self, number: int) -> list[Indices]:
+        drawn = np.random.default_rng([self.seed, number]).permutation(len(self.train))
+        return np.array_split(drawn, range(self.size, len(drawn), self.size))
+
+    def batch(self, indices: Indices, number: int) -> PackedBatch:
+        ordered = indices[by_length([len(self.train[i][0].encoded) for i in indices])]
+        chosen = [self.train[i] for i in ordered]
+        targets = {
+            "words": torch.from_numpy(places([part for part, _ in chosen])),
+            "tags": torch.tensor([tag for _, tags in chosen for tag in tags], dtype=torch.long),
+        }
+        return pack([part.encoded for part, _ in chosen], targets)
+
+    def weights(self, batch: PackedBatch) -> dict[str, float]:
+        return {"loss": float(len(batch.targets["tags"]))}
+
+    def losses(self, model: TokenModel, batch: PackedBatch) -> dict[str, Float[Tensor, ""]]:
+        logits = read(model, batch)[batch.targets["words"]].float()
+        return {"loss": F.cross_entropy(logits, batch.targets["tags"], reduction="sum")}
+
+    @torch.inference_mode()
+    def evaluate(self, model: TokenModel, autocast: Callable[[], Any]) -> Evaluation:
+        """Precision, recall and F1 of the dev set's entities."""
+        with autocast():
+            tagged = list(tag_words(model, self.dev, self.labels, [len(one.words) for one in self.sentences]))
+        found = [entities(tags) for tags in tagged]
+        gold = [entities(one.tags) for one in self.sentences]
+        shown = [len(found) // 3, 2 * len(found) // 3]
+        samples = [
+            (
+                " ".join(self.sentences[i].words),
+                *(shown_entities(self.sentences[i].words, x[i]) for x in (found, gold)),
+            )
+            for i in shown
+        ]
+        return Evaluation(entity_scores(found, gold), samples)
+
+
+def places(chosen: Sequence[Part]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Where the words' first pieces stand in a batch of these parts."""
+    before = np.cumsum([0, *(len(part.encoded) for part in chosen[:-1])])
+    rows = [start + np.array(part.firsts, np.int64) for start, part in zip(before, chosen, strict=True)]
+    return np.concatenate(rows)
+
+
+def tag_words(
+    model: TokenModel, sentences: Sequence[Sequence[Part]], labels: Sequence[str], lengths: Sequence[int]
+) -> Iterator[list[str]]:
+    """The tags of every sentence's words, as many as `lengths` says; the parts of long ones joined."""
+    for tags, _ in tag_probabilities(model, sentences, labels, lengths):
+        yield tags
+
+
+def tag_probabilities(
+    model: TokenModel, sentences: Sequence[Sequence[Part]], labels: Sequence[str], lengths: Sequence[int]
+) -> Iterator[tuple[list[str], list[float]]]:
+    """As `tag_words`, and how likely each tag is. A word without a piece is O for sure."""
+    device = next(model.parameters()).device
+    flat = [(number, part) for number, some in enumerate(sentences) for part in some]
+    found: list[tuple[list[str], list[float]]] = [([OUTSIDE] * n, [1.0] * n) for n in lengths]
+    for indices in full_batches([len(part.encoded) for _, part in flat]):
+        chosen = [flat[i] for i in indices]
+        batch = pack([part.encoded for _, part in chosen]).to(device)
+        words = torch.from_numpy(places([part for _, part in chosen])).to(device)
+        likely, tags = read(model, batch)[words].float().softmax(-1).max(-1)
+        answers = zip(likely.tolist(), tags.tolist(), strict=True)
+        for number, part in chosen:
+            for word in part.words:
+                found[number][1][word], tag = next(answers)
+                found[number][0][word] = labels[tag]
+    yield from found
+
+
+def shown_entities(words: Sequence[str], found: Sequence[tuple[int, int, str]]) -> str:
+    """Entities for the person to look at."""
+    return ", ".join(f"{' '.join(words[start:stop])} ({label})" for start, stop, label in found) or "none"
+
+
+class TaggingRecipe(EncoderRecipe):
+    """All of a run that learns to tag."""
+
+    task: Literal["tagging"]
+    data: TaggingData
+
+    def prepare(
+        self, known: Known | None, cache: Path, say: Callable[[str], None], *, progress: bool = True
+    ) -> Prepared:
+        root = self.data_root()
+        train = [one for path in self.data.paths(root) for one in self.data.read(path)]
+        if self.data.dev is not None:
+            dev = self.data.read(root / self.data.dev)
+        else:
+            kept, away = held_out(len(train))
+            train, dev = [train[i] for i in kept], [train[i] for i in away]
+            say(f"dev set: {len(dev):,} sentences held out of the training data")
+        labels = found_tags(train)
+        check_tags(dev, labels)
+        vocabulary, model = self.origin(known, lambda: [" ".join(one.words) for one in train])
+        longest = self.longest(model)
+        sides = [parts(vocabulary, [one.words for one in side], longest) for side in (train, dev)]
+        split = sum(len(some) > 1 for some in sides[0])
+        say(
+            f"training data: {len(train):,} sentences"
+            + (f", {split:,} of them in parts of {longest} pieces" if split else "")
+            + f"; types: {', '.join(dict.fromkeys(label[2:] for label in labels[1:]))}"
+        )
+        numbers = {label: number for number, label in enumerate(labels)}
+        examples = [
+            (part, [numbers[one.tags[word]] for word in part.words])
+            for one, some in zip(train, sides[0], strict=True)
+            for part in some
+        ]
+        task = Tagging(examples, sides[1], dev, labels=labels, training=self.training)
+        return Prepared(task, TaggingFolder(model=model, labels=labels), (vocabulary, vocabulary))
+
+    def measured_on(self, path: Path, known: Known, cache: Path, say: Callable[[str], None]) -> Tagging:
+        config, sentences = known.config, self.data.read(path)
+        assert isinstance(config, TaggingFolder)
+        check_tags(sentences, config.labels)
+        some = parts(known.vocabularies[0], [one.words for one in sentences], self.longest(config.model))
+        say(f"{path}: {len(sentences):,} sentences")
+        return Tagging([], some, sentences, labels=config.labels, training=self.training)
+
+
+def found_tags(sentences: Sequence[Sentence]) -> list[str]:
+    """O, and B and I of every type. Raises KotyaError where there is no entity."""
+    types = sorted({tag[2:] for one in sentences for tag in one.tags if tag != OUTSIDE})
+    if not types:
+        raise KotyaError(f"{sentences[0].path}: there is no entity in it: every tag is O")
+    return [OUTSIDE, *(f"{letter}-{kind}" for kind in types for letter in "BI")]
+
+
+def check_tags(sentences: Sequence[Sentence], labels: Sequence[str]) -> None:
+    """Raises KotyaError naming file and line where a type is none of the training data's."""
+    for one in sentences:
+        for place, tag in enumerate(one.tags):
+            if tag not in labels:
+                kinds = ", ".join(dict.fromkeys(label[2:] for label in labels[1:]))
+                raise KotyaError(
+                    f"{one.path}:{one.line + place}: the type {tag[2:]!r} stands nowhere in the training data; "
+                    f"there are {kinds}"
+                )

@@ -1,0 +1,73 @@
+"""Words of a sentence as pieces, for tagging: which piece is the first of each word, and long sentences in parts.
+
+A sentence longer than an encoder reads is cut between words; each part is read by itself, and every word stands in
+exactly one. A word of which no piece is left (a control character) is in none, and is no entity.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kotya.text.sequences import Encoded
+from kotya.text.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Part:
+    """A sentence, or a part of a long one."""
+
+    encoded: Encoded
+    words: tuple[int, ...]
+    """Which words of the sentence it has, in order."""
+    firsts: tuple[int, ...]
+    """Where the first piece of each stands in the sequence."""
+
+
+def parts(vocabulary: Vocabulary, sentences: Sequence[Sequence[str]], longest: int) -> list[list[Part]]:
+    """For every sentence its parts, each of at most `longest` pieces, special ones counted."""
+    texts = [" ".join(words) for words in sentences]
+    encoded = vocabulary.encode_spans(texts)
+    return [
+        _parts(vocabulary, text, words, ids, spans, longest - 2)
+        for text, words, (ids, spans) in zip(texts, sentences, encoded, strict=True)
+    ]
+
+
+def _parts(
+    vocabulary: Vocabulary,
+    text: str,
+    words: Sequence[str],
+    ids: list[int],
+    spans: list[tuple[int, int]],
+    room: int,
+) -> list[Part]:
+    starts = [0]
+    for word in words:
+        starts.append(starts[-1] + len(word) + 1)
+    pieces: list[list[int]] = [[] for _ in words]
+    for piece, (start, stop) in zip(ids, spans, strict=True):
+        while stop > start + 1 and text[stop - 1].isspace():
+            stop -= 1
+        pieces[bisect_right(starts, max(stop - 1, 0)) - 1].append(piece)
+    found: list[Part] = []
+    chosen: list[int] = []
+    firsts: list[int] = []
+    row: list[int] = []
+    for number, some in enumerate(pieces):
+        if row and len(row) + len(some[:room]) > room:
+            found.append(_part(vocabulary, row, chosen, firsts))
+            chosen, firsts, row = [], [], []
+        if some:
+            chosen.append(number)
+            firsts.append(1 + len(row))
+            row += some[:room]
+    if row:
+        found.append(_part(vocabulary, row, chosen, firsts))
+    return found
+
+
+def _part(vocabulary: Vocabulary, row: list[int], words: list[int], firsts: list[int]) -> Part:
+    ids = np.array(vocabulary.wrapped(row), np.int32)
+    return Part(Encoded(ids, len(ids)), tuple(words), tuple(firsts))
