@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kotya import recipe as recipes
 from kotya.errors import KotyaError
 from kotya.models.composed import PRESETS, ComposedConfig
-from kotya.models.transformer import TransformerDecoderConfig
+from kotya.models.transformer_decoder import TransformerDecoderConfig
 from kotya.recipe import Recipe, TrainingConfig
 
 TEXT = """task: translation

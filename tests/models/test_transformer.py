@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from kotya.attention.multihead import MultiHeadAttention
 from kotya.attention.positions import sinusoidal
 from kotya.models.seq2seq import Seq2Seq
-from kotya.models.transformer import PRESETS, TransformerConfig, TransformerDecoder, TransformerEncoder
+from kotya.models.transformer import PRESETS, TransformerConfig
+from kotya.models.transformer_decoder import TransformerDecoder
+from kotya.models.transformer_encoder import TransformerEncoder
 
 VOCABULARY = 23
 VARIANTS: dict[str, dict[str, Any]] = {

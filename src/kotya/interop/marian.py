@@ -19,7 +19,8 @@ from torch import Tensor
 from kotya.errors import KotyaError
 from kotya.interop.sentencepiece import SentencePieceModel, build_tokenizer
 from kotya.models.seq2seq import Seq2Seq
-from kotya.models.transformer import Activation, TransformerConfig
+from kotya.models.transformer import TransformerConfig
+from kotya.models.transformer_block import Activation
 from kotya.search.config import SearchConfig
 from kotya.text.vocabulary import Vocabulary
 

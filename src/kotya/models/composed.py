@@ -19,7 +19,9 @@ from kotya.models.rnn_decoder import RNNDecoderConfig
 from kotya.models.rnn_encoder import RNNEncoderConfig
 from kotya.models.seq2seq import Seq2Seq, check_shared, embedding_weight
 from kotya.models.transformer import PRESETS as TRANSFORMERS
-from kotya.models.transformer import TransformerConfig, TransformerDecoderConfig, TransformerEncoderConfig
+from kotya.models.transformer import TransformerConfig
+from kotya.models.transformer_decoder import TransformerDecoderConfig
+from kotya.models.transformer_encoder import TransformerEncoderConfig
 
 # A part's config builds it:
 #   encoder: build(embedding, dropout) -> Encoder, whose `shape` says what its memories are like
