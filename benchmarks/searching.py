@@ -3,7 +3,7 @@
     python benchmarks/searching.py                       both RNNs, beam 1 and 5, 3 rounds
 
 Nothing was trained, so that hardly an output ends before the cap of 20 pieces on either side: what is compared is the
-work of a step. (Of trained models kotya would gain more: finished lines leave its batch, and new ones take their place.)
+work of a step. (Trained models would gain kotya more: finished lines leave its batch, and new ones take their place.)
 """
 
 import argparse
