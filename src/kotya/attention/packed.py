@@ -65,18 +65,25 @@ class Packing:
         return self.offsets[:-1].long()
 
     @cached_property
+    def counts(self) -> Int[Tensor, "sequences"]:
+        """The lengths."""
+        return torch.tensor(self.lengths, device=self.device)
+
+    @cached_property
+    def rows(self) -> Int[Tensor, "tokens"]:
+        """Which sequence every token is of."""
+        every = torch.arange(len(self.lengths), device=self.device)
+        return every.repeat_interleave(self.counts, output_size=self.tokens)
+
+    @cached_property
     def positions(self) -> Int[Tensor, "tokens"]:
         """Of every token in its own sequence, from 0."""
-        lengths = torch.tensor(self.lengths, device=self.device)
-        every = torch.arange(self.tokens, device=self.device)
-        return every - self.starts.repeat_interleave(lengths, output_size=self.tokens)
+        return torch.arange(self.tokens, device=self.device) - self.starts[self.rows]
 
     @cached_property
     def slots(self) -> Int[Tensor, "tokens"]:
         """The place of every token in the padded batch, flattened."""
-        lengths = torch.tensor(self.lengths, device=self.device)
-        rows = torch.arange(len(self.lengths), device=self.device)
-        return rows.repeat_interleave(lengths, output_size=self.tokens) * self.longest + self.positions
+        return self.rows * self.longest + self.positions
 
     def pad(self, x: Float[Tensor, "tokens *rest"]) -> Float[Tensor, "sequences longest *rest"]:
         """The sequences one a row, with zeros behind them."""
