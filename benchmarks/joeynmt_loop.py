@@ -15,6 +15,7 @@ import sys
 
 import yaml
 
+import architectures
 import corpus
 from timing import answer
 
@@ -33,18 +34,8 @@ def write_data() -> None:
     (FOLDER / "vocabulary.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
 
 
-def config(steps: int) -> dict:
+def config(model: str, steps: int) -> dict:
     side = {"level": "word", "voc_file": str(FOLDER / "vocabulary.txt"), "max_length": 200}
-    stack = {
-        "type": "transformer",
-        "num_layers": 3,
-        "num_heads": 4,
-        "embeddings": {"embedding_dim": 256, "scale": True, "dropout": 0.1},
-        "hidden_size": 256,
-        "ff_size": 1024,
-        "dropout": 0.1,
-        "layer_norm": "post",
-    }
     return {
         "name": "benchmark",
         "joeynmt_version": "2.3.0",
@@ -84,32 +75,26 @@ def config(steps: int) -> dict:
             "shuffle": True,
             "overwrite": True,
         },
-        "model": {
-            "initializer": "xavier_uniform",
-            "embed_initializer": "xavier_uniform",
-            "tied_embeddings": True,
-            "tied_softmax": True,
-            "encoder": stack,
-            "decoder": stack,
-        },
+        "model": architectures.joeynmt_model(model),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=16)
-    steps = parser.parse_args().steps
+    parser.add_argument("--model", choices=architectures.NAMES, default="transformer")
+    arguments = parser.parse_args()
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     write_data()
     path = FOLDER / "config.yaml"
-    path.write_text(yaml.safe_dump(config(steps)), encoding="utf-8")
+    path.write_text(yaml.safe_dump(config(arguments.model, arguments.steps)), encoding="utf-8")
     command = [sys.executable, "-m", "joeynmt", "train", path, "--skip-test"]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     speeds = [float(speed) for speed in re.findall(r"Tokens per Sec:\s*([\d.]+)", run.stdout + run.stderr)]
     if len(speeds) < 2:
         sys.exit(f"JoeyNMT did not train: {(run.stdout + run.stderr)[-2_000:]}")
-    answer("JoeyNMT", statistics.median(speeds[1:]), precision="float32", steps=steps, log=speeds)
+    answer("JoeyNMT", statistics.median(speeds[1:]), precision="float32", steps=arguments.steps, log=speeds)
 
 
 if __name__ == "__main__":

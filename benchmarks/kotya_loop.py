@@ -16,9 +16,11 @@ tune_allocator()
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from pydantic import TypeAdapter  # noqa: E402
 
+import architectures  # noqa: E402
 import corpus  # noqa: E402
-from kotya.models.transformer import PRESETS  # noqa: E402
+from kotya.models.composed import ModelConfig  # noqa: E402
 from kotya.tasks.settings import TrainingConfig  # noqa: E402
 from kotya.tasks.task import Evaluation, Indices  # noqa: E402
 from kotya.tasks.translation import Translation, TranslationBatch  # noqa: E402
@@ -75,15 +77,13 @@ def main() -> None:
     )
     parser.add_argument("--precision", choices=["float32", "bf16"], default="float32")
     parser.add_argument("--dropouts", choices=["paper", "all"], default="paper")
+    parser.add_argument("--model", choices=architectures.NAMES, default="transformer")
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--steps", type=int, default=10)
     arguments = parser.parse_args()
-    changes = {"dropout": 0.1}
-    if arguments.dropouts == "all":
-        changes |= {"attention_dropout": 0.1, "feed_forward_dropout": 0.1}
     torch.manual_seed(1)
-    config = PRESETS["transformer-small"].model_copy(update=changes)
-    model = config.build(corpus.SIZE, corpus.SIZE)
+    settings = architectures.kotya_model(arguments.model, dropouts=arguments.dropouts)
+    model = TypeAdapter(ModelConfig).validate_python(settings).build(corpus.SIZE, corpus.SIZE)
     training = TrainingConfig(
         updates=arguments.warmup + arguments.steps,
         learning_rate=5e-4,

@@ -19,6 +19,7 @@ STEPS = (
     ["ctranslate2==4.8.5"],
     ["--no-deps", "joeynmt==2.3.0"],
     ["numpy<3", "PyYAML", "packaging", "tensorboard", "matplotlib", "seaborn", "pandas", "sacremoses"],
+    ["eflomal==2.0.0"],
     ["subword-nmt==0.3.8", "datasets", "importlib-metadata", "six", "wrapt"],
 )
 

@@ -2,6 +2,7 @@
 
     python benchmarks/training.py                    every side, 3 rounds of 10 updates
     python benchmarks/training.py --only plain kotya --precision bf16 --rounds 5
+    python benchmarks/training.py --model gru-mlp    JoeyNMT's RNN, in kotya and in JoeyNMT
 
 Every measurement is a process of its own. The figure of a side is the median of its rounds; a ratio is taken
 between medians of the same run. `plain, tuned` is the plain loop under the allocator setting that kotya's own
@@ -19,6 +20,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import architectures
 import corpus
 import machine
 import peers
@@ -37,6 +39,7 @@ class Side:
     script: str
     precision: str
     options: tuple[str, ...] = ()
+    model: str = "transformer"
     own: bool = False
     """Whether it runs in kotya's environment, or in the peers'."""
     tuned: bool = False
@@ -46,6 +49,8 @@ class Side:
     def run(self, steps: int) -> None:
         python = sys.executable if self.own else peers.install()
         command = [python, HERE / self.script, "--steps", str(steps), *self.options]
+        if self.script in ("kotya_loop.py", "joeynmt_loop.py"):
+            command += ["--model", self.model]
         if self.script != "joeynmt_loop.py":
             command += ["--precision", self.precision]
         environment = os.environ | (TUNED if self.tuned else {})
@@ -64,8 +69,13 @@ class Side:
         return statistics.median(self.speeds)
 
 
-def sides() -> list[Side]:
+def sides(model: str) -> list[Side]:
     both = ("float32", "bf16")
+    if model != "transformer":
+        return [
+            *(Side("kotya", "kotya_loop.py", precision, model=model, own=True) for precision in both),
+            Side("JoeyNMT", "joeynmt_loop.py", "float32", model=model),
+        ]
     return [
         *(Side("plain", "plain_loop.py", precision, own=True) for precision in both),
         *(Side("plain, tuned", "plain_loop.py", precision, own=True, tuned=True) for precision in both),
@@ -88,11 +98,12 @@ def main() -> None:
         "--steps", type=int, default=10, help="updates in a round, after two that are not timed"
     )
     parser.add_argument("--only", nargs="*", help="names of the sides to run")
+    parser.add_argument("--model", choices=architectures.NAMES, default="transformer")
     parser.add_argument("--precision", choices=["float32", "bf16"], help="this precision alone")
     arguments = parser.parse_args()
     chosen = [
         side
-        for side in sides()
+        for side in sides(arguments.model)
         if (not arguments.only or side.name in arguments.only)
         and arguments.precision in (None, side.precision)
     ]

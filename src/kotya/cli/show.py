@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from kotya.cli.options import AllowCode
+
 app = typer.Typer(
     help="Pictures: position embeddings, attention heads, beam trees, what length does."
     "\n\nExample:\n\n    kotya show positions"
@@ -45,6 +47,7 @@ def heads(
         str | None, typer.Option(help="The translation to look at; by default the model's own.")
     ] = None,
     output: Output = Path("heads.png"),
+    allow_code: AllowCode = False,
 ) -> None:
     """Draw the attention of every layer and head.
 
@@ -117,6 +120,7 @@ def lengths(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Threads that translate; one a core by default.")
     ] = None,
+    allow_code: AllowCode = False,
 ) -> None:
     """Draw what the length of a sentence does to models.
 

@@ -30,8 +30,10 @@ def draw_alignment(
 ) -> None:
     """Draw a heat map, target × source, each cell with its weight where it is a tenth or more; links are framed."""
     left = 0.55 + 0.115 * max(map(columns_of, target))
-    top = 0.4 + 0.085 * max(map(columns_of, source))
-    width, height = left + CELL * len(source) + 0.75, top + CELL * len(target) + 0.45
+    slanted = [0.085 * columns_of(word) for word in source]
+    top = 0.4 + max(slanted)
+    right = 0.45 + max(reach - CELL * after for after, reach in enumerate(reversed(slanted)))
+    width, height = left + CELL * len(source) + max(right, 0.75), top + CELL * len(target) + 0.45
     figure = new_figure(width, height)
     axis = figure.add_axes(
         (left / width, 0.45 / height, CELL * len(source) / width, CELL * len(target) / height)

@@ -1,0 +1,81 @@
+"""Alignment error rate on the English–Czech gold set: eflomal and attention, taught by the very same joint text.
+
+    .venv/bin/python benchmarks/alignment.py runs/en-cs/bahdanau:runs/cs-en/bahdanau
+
+The joint text is that of `recipes/en-cs`: 12,500 mixed pairs, among which are the 800 gold sentences without their
+alignments, and 29,000 image captions. A model is given with the one that translates the other way.
+"""
+
+import argparse
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import machine
+import peers
+from kotya import recipe as recipes
+from kotya.inference.evaluation import evaluate_alignments
+from kotya.inference.loading import load
+from kotya.metrics import AlignmentScores, alignment_scores
+from kotya.text import alignments
+from kotya.text.alignments import Links
+from kotya.text.corpus import TextSource, read_parallel
+from kotya.text.symmetrization import symmetrize
+
+RECIPE = recipes.read(Path(__file__).parent.parent / "recipes/en-cs/bahdanau.yaml")
+GOLD = RECIPE.data_root() / "word-align/en-cs/dev"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("models", nargs="*", metavar="MODEL:REVERSE")
+    pairs = [tuple(map(Path, one.split(":"))) for one in parser.parse_args().models]
+    print(machine.describe())
+    found = eflomal()
+    print(f"{'':24}{'layer':>6}{'step':>8}{'AER':>8}{'precision':>11}{'recall':>8}")
+    for name, links in found.items():
+        report(name, links)
+    for model, reverse in pairs:
+        for reading, scores in evaluate_alignments(load(model), load(reverse), *gold_files(), GOLD, {}).rows:
+            row(f"{model.parent.name}/{model.name}", str(reading.layer), reading.step, scores)
+
+
+def eflomal() -> dict[str, list[Links]]:
+    """Its links of the gold sentences: each direction, and both symmetrised."""
+    pairs = [pair for files in RECIPE.data.train for pair in read_parallel(*files.open(RECIPE.data_root()))]
+    place = {pair: number for number, pair in enumerate(pairs)}
+    chosen = [place[pair] for pair in read_parallel(*gold_files())]
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / name for name in ("en", "cs", "forward", "reverse")]
+        for side, path in enumerate(files[:2]):
+            path.write_text("".join(pair[side] + "\n" for pair in pairs), encoding="utf-8")
+        script = Path(__file__).with_name("align_eflomal.py")
+        began = time.perf_counter()
+        subprocess.run([peers.install(), script, *files], check=True)
+        print(f"eflomal took {time.perf_counter() - began:.0f} s for {len(pairs):,} pairs")
+        found = [list(alignments.read(path)) for path in files[2:]]
+    forward, reverse = ([links[number] for number in chosen] for links in found)
+    both = [symmetrize(one, other) for one, other in zip(forward, reverse, strict=True)]
+    return {"eflomal, forward": forward, "eflomal, reverse": reverse, "eflomal": both}
+
+
+def gold_files() -> tuple[TextSource, TextSource]:
+    return TextSource.of(GOLD.with_name("dev.en")), TextSource.of(GOLD.with_name("dev.cs"))
+
+
+def report(name: str, links: Sequence[Links]) -> None:
+    gold = alignments.read_gold(GOLD)
+    row(name, "", "", alignment_scores(links, [one.sure for one in gold], [one.possible for one in gold]))
+
+
+def row(name: str, layer: str, step: str, scores: AlignmentScores) -> None:
+    numbers = f"{scores.aer:8.1f}{scores.precision:11.1f}{scores.recall:8.1f}"
+    print(f"{name:24}{layer:>6}{step:>8}{numbers}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
