@@ -18,11 +18,10 @@ from kotya.tasks.guidance import Corpus, Guidance, aligned_lines
 from kotya.tasks.parallel import prepare
 from kotya.tasks.translation import Translation
 from kotya.tasks.translation_recipe import TranslationRecipe
-from kotya.text.cache import TokenCache
+from kotya.text.cache import TokenCache, cache_folder
 from kotya.text.cleaning import CleaningConfig
 from kotya.text.corpus import TextSource
 from kotya.text.vocabulary import Vocabulary
-from kotya.text.cache import cache_folder
 from training_corpus import content
 
 BAHDANAU = {

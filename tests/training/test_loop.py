@@ -14,11 +14,11 @@ from kotya.errors import Fault
 from kotya.tasks.parallel import prepare
 from kotya.tasks.settings import TrainingConfig
 from kotya.tasks.translation import Translation
+from kotya.text.cache import cache_folder
 from kotya.training.averaging import average
 from kotya.training.loop import Loop
 from kotya.training.optimizer import build_optimizer, learning_rate
 from kotya.training.progress import Silent
-from kotya.text.cache import cache_folder
 from kotya.training.run import train
 from training_corpus import small_recipe
 

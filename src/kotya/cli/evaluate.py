@@ -24,7 +24,9 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="A model folder.")],
     source: Annotated[
         Path | None,
-        typer.Argument(help="Text to translate, or the file of the model's task; the recipe's test set by default."),
+        typer.Argument(
+            help="Text to translate, or the file of the model's task; the recipe's test set by default."
+        ),
     ] = None,
     target: Annotated[Path | None, typer.Argument(help="Its reference translation, line by line.")] = None,
     ensemble: Ensemble = None,
@@ -88,7 +90,9 @@ def evaluate(
     if read_config(model).task != "translation":
         given = (target, ensemble, beam, length_penalty, alignments, layer, head, step, symmetrize, output)
         if any(one is not None for one in given):
-            raise KotyaError(f"{model}: no translator; its metrics take a file, --set, --json and --device alone")
+            raise KotyaError(
+                f"{model}: no translator; its metrics take a file, --set, --json and --device alone"
+            )
         prepare_workers(1, device)
         print_metrics(model, source, part, as_json=as_json, device=device, precision=precision)
         return

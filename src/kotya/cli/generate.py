@@ -11,15 +11,23 @@ from kotya.cli.options import Device, Precision, finite
 def generate(
     model: Annotated[Path, typer.Argument(help="The folder of a language model.")],
     prompt: Annotated[
-        str | None, typer.Argument(help="What the text begins with; without it a prompt a line of standard input.")
+        str | None,
+        typer.Argument(help="What the text begins with; without it a prompt a line of standard input."),
     ] = None,
     length: Annotated[int, typer.Option(min=1, help="The most pieces that are added.")] = 100,
-    sample: Annotated[int | None, typer.Option(min=1, metavar="N", help="Draw N texts; 1 without it.")] = None,
-    beam: Annotated[int | None, typer.Option(min=1, help="Search instead of drawing; 1 is greedy search.")] = None,
-    temperature: Annotated[
-        float | None, typer.Option(min=1e-3, callback=finite, help="Below 1 sharper, above 1 flatter; 1 without it.")
+    sample: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Draw N texts; 1 without it.")
     ] = None,
-    top_k: Annotated[int | None, typer.Option(min=0, help="Draw from the k likeliest pieces; all without it.")] = None,
+    beam: Annotated[
+        int | None, typer.Option(min=1, help="Search instead of drawing; 1 is greedy search.")
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(min=1e-3, callback=finite, help="Below 1 sharper, above 1 flatter; 1 without it."),
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(min=0, help="Draw from the k likeliest pieces; all without it.")
+    ] = None,
     top_p: Annotated[
         float | None,
         typer.Option(

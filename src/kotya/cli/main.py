@@ -37,7 +37,18 @@ COMMANDS = {
     "import": "Make a model folder from another library's model.",
     "benchmark": "How fast a model is on this machine.",
 }
-COMPUTING = {"demo", "train", "translate", "predict", "generate", "score", "align", "evaluate", "show", "benchmark"}
+COMPUTING = {
+    "demo",
+    "train",
+    "translate",
+    "predict",
+    "generate",
+    "score",
+    "align",
+    "evaluate",
+    "show",
+    "benchmark",
+}
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 

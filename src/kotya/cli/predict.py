@@ -73,10 +73,16 @@ def predict(
     prepare_workers(1, device)
     opened = load_single(model, device=device, precision=precision)
     options = {"--columns": columns, "--stride": stride, "--trec": trec or None, "--tags": tags}
-    known = {Classifier: ("--columns", "--stride"), Ranker: ("--columns", "--stride", "--trec"), Tagger: ("--tags",)}
+    known = {
+        Classifier: ("--columns", "--stride"),
+        Ranker: ("--columns", "--stride", "--trec"),
+        Tagger: ("--tags",),
+    }
     for name, value in options.items():
         if value is not None and name not in known.get(type(opened), ()):
-            raise KotyaError(f"{name} means nothing to this model: {model} is for {type(opened).__name__.lower()}s")
+            raise KotyaError(
+                f"{name} means nothing to this model: {model} is for {type(opened).__name__.lower()}s"
+            )
     lines, names = read_input(file), columns.split(",") if columns is not None else None
     match opened:
         case Classifier():
@@ -87,7 +93,10 @@ def predict(
             objects = iter(())
         case Ranker():
             objects = (
-                {"query_id": query, "documents": [{"document_id": name, "score": round(x, 6)} for name, x in found]}
+                {
+                    "query_id": query,
+                    "documents": [{"document_id": name, "score": round(x, 6)} for name, x in found],
+                }
                 for query, found in predictions.ranked(opened, lines, names, stride)
             )
         case Tagger() if tags is not None:
@@ -104,4 +113,7 @@ def predict(
         print(json.dumps(one, ensure_ascii=False), flush=True)
     cut = getattr(opened, "cut", 0)
     if cut:
-        print(f"kotya: {cut:,} texts were longer than the model reads, and cut; --stride reads all", file=sys.stderr)
+        print(
+            f"kotya: {cut:,} texts were longer than the model reads, and cut; --stride reads all",
+            file=sys.stderr,
+        )

@@ -123,7 +123,9 @@ def train(
             raise KotyaError(f"{output}: there is no run to go on with: it has no recipe.yaml")
         chosen, folder = recipes.read(output / "recipe.yaml", overrides), output
     else:
-        raise KotyaError("what to train on? kotya train RECIPE, or --source FILE --target FILE, or --task TASK --data FILE")
+        raise KotyaError(
+            "what to train on? kotya train RECIPE; --source FILE --target FILE; --task TASK --data FILE"
+        )
     chosen = with_imported_base(chosen, terminal.say)
     outcome = run(chosen, folder, reporter=terminal, resume=resume, device=device)
     metrics = ", ".join(f"{name} {value:.2f}" for name, value in outcome.metrics.items())

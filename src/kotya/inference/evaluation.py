@@ -17,6 +17,7 @@ from kotya.metrics import AlignmentScores, Score, alignment_scores, translation_
 from kotya.tasks.encoder_recipe import EncoderRecipe
 from kotya.tasks.language_model import LanguageModelRecipe
 from kotya.tasks.settings import Known
+from kotya.tasks.task import Task
 from kotya.tasks.translation_recipe import TranslationRecipe
 from kotya.text.alignments import Gold, check_inside, read_gold
 from kotya.text.cache import cache_folder
@@ -82,7 +83,7 @@ def evaluate_task(
         raise KotyaError(f"{path}: its recipe names no {part} set; give a file: kotya evaluate MODEL DATA")
     file = data or recipe.data_root() / named
     known = Known(loaded.config, loaded.vocabularies)
-    task = recipe.measured_on(file, known, cache_folder(), say)
+    task: Task = recipe.measured_on(file, known, cache_folder(), say)
     began = time.perf_counter()
     evaluation = task.evaluate(loaded.model, nullcontext)
     return TaskReport(str(file), evaluation.metrics, time.perf_counter() - began)

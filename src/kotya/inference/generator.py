@@ -6,7 +6,6 @@ Decoding is cached, as a translator's: to search a prompt is what every output m
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 
@@ -65,24 +64,31 @@ class Generator:
         Raises KotyaError where a prompt leaves no room within what the model reads.
         """
         # a prompt stands as its own source, so that the cap on pieces grows with it
-        config = SearchConfig(beam=beam, max_length_ratio=1.0, max_length_extra=length + 1, normalization="none")
-        make: partial[Batch]
-        if sampling is not None:
-            make = partial(Sampling, self.ensemble, self.roles, config, sampling)
-        elif beam == 1:
-            make = partial(Greedy, self.ensemble, self.roles, config, scores=False)
-        else:
-            make = partial(Beam, self.ensemble, self.roles, config)
+        config = SearchConfig(
+            beam=beam, max_length_ratio=1.0, max_length_extra=length + 1, normalization="none"
+        )
+
+        def make() -> Batch:
+            if sampling is not None:
+                return Sampling(self.ensemble, self.roles, config, sampling)
+            if beam == 1:
+                return Greedy(self.ensemble, self.roles, config, scores=False)
+            return Beam(self.ensemble, self.roles, config)
+
         rows = max(1, _ROWS // max(beam, sampling.samples if sampling is not None else 1))
         for found in search_lines(make, self._lines(prompts, length), rows=rows, workers=workers):
             yield [
-                Continuation(self.vocabulary.decode(one.tokens), one.log_probability, one.finished) for one in found
+                Continuation(self.vocabulary.decode(one.tokens), one.log_probability, one.finished)
+                for one in found
             ]
 
     def _lines(self, prompts: Iterable[str], length: int) -> Iterator[SearchLine]:
         for number, prompt in enumerate(prompts):
             ids = self.vocabulary.encode(prompt)
-            self._check(len(ids) + length + 1, f"the prompt of line {number + 1}, {len(ids)} pieces, and {length} more")
+            self._check(
+                len(ids) + length + 1,
+                f"the prompt of line {number + 1}, {len(ids)} pieces, and {length} more",
+            )
             yield SearchLine(ids or [self.vocabulary.end], ids, number)
 
     def _check(self, pieces: int, what: str) -> None:

@@ -43,7 +43,9 @@ def load(
 ) -> Translator | Predictor | Generator:
     """Open a model folder; what it gives depends on its task. Raises KotyaError where it is no whole model."""
     first = Path(path) if isinstance(path, str | Path) else Path(path[0])
-    if not isinstance(path, str | Path) and len(path) > 1 or folder.read_config(first).task == "translation":
+    if (not isinstance(path, str | Path) and len(path) > 1) or folder.read_config(
+        first
+    ).task == "translation":
         return load_translator(path, device=device, precision=precision, allow_code=allow_code)
     return load_single(first, device=device, precision=precision)
 
@@ -68,7 +70,9 @@ def load_single(path: Path, *, device: str = "cpu", precision: str = "float32") 
         case LanguageModelFolder() as config:
             assert isinstance(model, LanguageModel)
             return Generator(model, vocabulary, config)
-    raise KotyaError(f"{path}: an encoder without a head says nothing by itself; fine-tune it: kotya train --base")
+    raise KotyaError(
+        f"{path}: an encoder without a head says nothing by itself; fine-tune it: kotya train --base"
+    )
 
 
 def checked_precision(name: str) -> torch.dtype:

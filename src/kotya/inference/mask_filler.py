@@ -57,22 +57,25 @@ class MaskFiller:
         wrapped = self.vocabulary.wrapped(ids)
         longest = self.config.model.max_length
         if len(wrapped) > longest:
-            raise KotyaError(f"{len(wrapped)} pieces are more than the {longest} that the model reads: {text[:60]!r}")
+            raise KotyaError(
+                f"{len(wrapped)} pieces are more than the {longest} that the model reads: {text[:60]!r}"
+            )
         return Encoded(np.array(wrapped, np.int32), len(wrapped))
 
     @torch.inference_mode()
     def _filled(self, group: list[Encoded], top: int) -> list[list[list[Fill]]]:
-        device = next(self.model.parameters()).device
+        device, mask = next(self.model.parameters()).device, self.vocabulary.mask
+        assert mask is not None
         found: list[list[list[Fill]]] = [[] for _ in group]
         for indices in full_batches([len(one) for one in group]):
             batch = pack([group[i] for i in indices]).to(device)
-            places = (batch.ids == self.vocabulary.mask).nonzero()[:, 0]
+            places = torch.eq(batch.ids, mask).nonzero()[:, 0]
             shares = self.model.logits(read(self.model, batch)[places]).float().softmax(-1)
             shares[:, list(self.vocabulary.roles.values())] = 0.0
             likely, pieces = shares.topk(min(top, shares.shape[1]), dim=-1)
             rows = iter(zip(likely.tolist(), pieces.tolist(), strict=True))
             for i in indices:
-                for _ in range(int((group[i].ids == self.vocabulary.mask).sum())):
+                for _ in range(int(np.sum(group[i].ids == mask))):
                     some, ids = next(rows)
                     names = self.vocabulary.pieces(ids)
                     found[i].append([Fill(name, share) for name, share in zip(names, some, strict=True)])

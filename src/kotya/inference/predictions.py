@@ -35,16 +35,22 @@ class Noted(Iterable[Item]):
         return self.waiting.popleft()
 
 
-def columns_of(lines: Iterable[str], columns: Sequence[str], wanted: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """The wanted columns of tab-separated lines. Raises KotyaError naming the line that has not as many as there are."""
+def columns_of(
+    lines: Iterable[str], columns: Sequence[str], wanted: Sequence[str]
+) -> Iterator[tuple[str, ...]]:
+    """The wanted columns of tab-separated lines. Raises KotyaError naming a line that has others."""
     for name in columns:
         if name not in (*wanted, UNUSED):
-            raise KotyaError(f"--columns: there is no column {name!r}; there are {', '.join(dict.fromkeys(wanted))}, -")
+            raise KotyaError(
+                f"--columns: there is no column {name!r}; there are {', '.join(dict.fromkeys(wanted))}, -"
+            )
     places: list[int] = []
     for name in wanted:
         free = [place for place, column in enumerate(columns) if column == name and place not in places]
         if not free:
-            raise KotyaError(f"--columns: {','.join(columns)} does not say {wanted.count(name)} times which is {name!r}")
+            raise KotyaError(
+                f"--columns: {','.join(columns)} does not say {wanted.count(name)} times which is {name!r}"
+            )
         places.append(free[0])
     for number, line in enumerate(lines, start=1):
         fields = line.split("\t")
@@ -113,5 +119,8 @@ def filled(model: MaskFiller, lines: Iterable[str], top: int) -> Iterator[dict[s
     """The likeliest pieces for every [MASK]."""
     texts = Noted(lines)
     for masks in model.predict(texts, top=top):
-        fills = [[{"piece": one.piece, "probability": round(one.probability, _DIGITS)} for one in some] for some in masks]
+        fills = [
+            [{"piece": one.piece, "probability": round(one.probability, _DIGITS)} for one in some]
+            for some in masks
+        ]
         yield {"text": texts.next(), "masks": fills}

@@ -17,7 +17,9 @@ def with_imported_base(recipe: TaskRecipe, say: Callable[[str], None]) -> TaskRe
     if base is None or not is_foreign(base):
         return recipe
     files = sorted(path for path in base.iterdir() if path.suffix in (".json", ".safetensors", ".txt"))
-    name = hashlib.blake2b(json.dumps([content_hash(path) for path in files]).encode(), digest_size=16).hexdigest()
+    name = hashlib.blake2b(
+        json.dumps([content_hash(path) for path in files]).encode(), digest_size=16
+    ).hexdigest()
     folder = cache_folder().parent / "bases" / name
     if not folder.exists():
         import_model(str(base), folder)

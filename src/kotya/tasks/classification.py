@@ -16,7 +16,7 @@ from torch import Tensor
 from kotya.metrics import correlations, label_scores
 from kotya.models.bert import BertConfig
 from kotya.models.heads import SequenceModel
-from kotya.tasks.encoder_recipe import EncoderRecipe, FineTuning, held_out
+from kotya.tasks.encoder_recipe import FineTuning, TuningRecipe, held_out
 from kotya.tasks.labels import Example, LabelledData, check_labels, class_weights, found_labels
 from kotya.tasks.packed_batch import PackedBatch, by_length, pack, predict, read
 from kotya.tasks.settings import FolderConfig, Known, Prepared
@@ -119,7 +119,7 @@ class Classification:
         )
 
 
-class ClassificationRecipe(EncoderRecipe):
+class ClassificationRecipe(TuningRecipe):
     """All of a run that learns to classify."""
 
     task: Literal["classification"]

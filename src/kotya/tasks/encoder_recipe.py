@@ -79,7 +79,6 @@ class EncoderRecipe(TaskRecipe):
     base: Path | None = None
     """A model folder to begin with: its encoder and its vocabulary; or a folder of Hugging Face's."""
     data: EncoderData
-    training: FineTuning
     vocabulary: EncoderVocabularyConfig | None = None
     model: EncoderModel | None = None
 
@@ -110,10 +109,6 @@ class EncoderRecipe(TaskRecipe):
     def measured_on(self, path: Path, known: Known, cache: Path, say: Callable[[str], None]) -> Task:
         """The task with this file as its dev set, and nothing to train on. Raises KotyaError for bad input."""
 
-    def longest(self, model: BertConfig) -> int:
-        """Pieces of the longest example."""
-        return min(self.training.max_length or model.max_length, model.max_length)
-
     def check(self) -> None:
         model = self.model
         if model is not None:
@@ -133,6 +128,16 @@ class EncoderRecipe(TaskRecipe):
         assert self.vocabulary is not None
         assert self.model is not None
         return self.vocabulary.make(lines, self.data_root()), self.model
+
+
+class TuningRecipe(EncoderRecipe):
+    """All of a run that tunes an encoder to a task."""
+
+    training: FineTuning
+
+    def longest(self, model: BertConfig) -> int:
+        """Pieces of the longest example."""
+        return min(self.training.max_length or model.max_length, model.max_length)
 
 
 class EncoderFolder(FolderConfig):

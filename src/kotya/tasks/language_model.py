@@ -1,7 +1,7 @@
 """Language modelling from left to right: the next piece from those before it, over documents.
 
-loss = -Σ_t log p(x_t | x_<t), perplexity = exp(nll a piece). A document is begin, its pieces, end; it is read in blocks,
-each piece predicted once, from those before it in its block and the one before the block.
+loss = -Σ_t log p(x_t | x_<t), perplexity = exp(nll a piece). A document is begin, its pieces, end; it is read in
+blocks, each piece predicted once, from those before it in its block and the one before the block.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Learning from plain text: corpora of documents, examples drawn from them round by round, batches of so many tokens."""
+"""Learning from plain text: corpora of documents, examples drawn from them round by round, batches by pieces."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

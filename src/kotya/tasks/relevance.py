@@ -17,7 +17,7 @@ from torch import Tensor
 from kotya.metrics import ranking_scores
 from kotya.models.bert import BertConfig
 from kotya.models.heads import SequenceModel
-from kotya.tasks.encoder_recipe import EncoderRecipe, FineTuning, held_out
+from kotya.tasks.encoder_recipe import FineTuning, TuningRecipe, held_out
 from kotya.tasks.packed_batch import PackedBatch, by_length, pack, predict, read
 from kotya.tasks.rankings import Judgement, RelevanceData, by_query, check_judged
 from kotya.tasks.settings import FolderConfig, Known, Prepared
@@ -119,7 +119,7 @@ class Relevance:
         return Evaluation(ranking_scores(found, gold), samples)
 
 
-class RelevanceRecipe(EncoderRecipe):
+class RelevanceRecipe(TuningRecipe):
     """All of a run that learns to rank."""
 
     task: Literal["relevance"]

@@ -1,5 +1,5 @@
-"""Tagging words with the entities they belong to (Devlin et al. 2019, section 5.3): a linear layer on the vector of each
-word's first piece.
+"""Tagging words with the entities they belong to (Devlin et al. 2019, section 5.3): a linear layer on the vector of
+each word's first piece.
 
 loss = -Σ_words log softmax(Wh)_tag, over the words. Inside, tags are IOB2.
 """
@@ -18,7 +18,7 @@ from kotya.errors import KotyaError
 from kotya.metrics import entity_scores
 from kotya.models.bert import BertConfig
 from kotya.models.heads import TokenModel
-from kotya.tasks.encoder_recipe import EncoderData, EncoderRecipe, FineTuning, held_out
+from kotya.tasks.encoder_recipe import EncoderData, FineTuning, TuningRecipe, held_out
 from kotya.tasks.packed_batch import PackedBatch, by_length, full_batches, pack, read
 from kotya.tasks.settings import FolderConfig, Known, Prepared
 from kotya.tasks.task import Evaluation, Indices
@@ -102,13 +102,10 @@ class Tagging:
         found = [entities(tags) for tags in tagged]
         gold = [entities(one.tags) for one in self.sentences]
         shown = [len(found) // 3, 2 * len(found) // 3]
-        samples = [
-            (
-                " ".join(self.sentences[i].words),
-                *(shown_entities(self.sentences[i].words, x[i]) for x in (found, gold)),
-            )
-            for i in shown
-        ]
+        samples = []
+        for i in shown:
+            words = self.sentences[i].words
+            samples.append((" ".join(words), shown_entities(words, found[i]), shown_entities(words, gold[i])))
         return Evaluation(entity_scores(found, gold), samples)
 
 
@@ -152,7 +149,7 @@ def shown_entities(words: Sequence[str], found: Sequence[tuple[int, int, str]]) 
     return ", ".join(f"{' '.join(words[start:stop])} ({label})" for start, stop, label in found) or "none"
 
 
-class TaggingRecipe(EncoderRecipe):
+class TaggingRecipe(TuningRecipe):
     """All of a run that learns to tag."""
 
     task: Literal["tagging"]

@@ -34,9 +34,11 @@ def recipe_of_flags(
     for path in [*data, *([dev] if dev is not None else [])]:
         if not path.is_file():
             raise KotyaError(f"{path}: there is no such file")
-    given = any(one.startswith("model=") or one.startswith("model.") for one in overrides)
+    given = any(one.startswith(("model=", "model.")) for one in overrides)
     if base is None and not given and task not in FRESH:
-        raise KotyaError(f"--task {task} starts from a model: --base FOLDER; or from nothing: model=bert-tiny")
+        raise KotyaError(
+            f"--task {task} starts from a model: --base FOLDER; or from nothing: model=bert-tiny"
+        )
     settings = FRESH.get(task, TUNED)
     files: dict[str, Any] = {"root": ".", "train": [str(path.absolute()) for path in data]}
     if dev is not None:
@@ -49,7 +51,8 @@ def recipe_of_flags(
     for override in overrides:
         recipes.put(content, override)
     why = [
-        f"{task}: {base or content['model']}, " + ", ".join(f"{k}={v}" for k, v in content["training"].items()),
+        f"{task}: {base or content['model']}, "
+        + ", ".join(f"{k}={v}" for k, v in content["training"].items()),
         *(f"set by hand: {override}" for override in overrides),
     ]
     return recipes.parse(content, "the recipe of these flags"), why

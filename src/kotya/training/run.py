@@ -61,7 +61,7 @@ def train(
 
 
 def adopt(model: nn.Module, base: Path) -> str:
-    """Give a model the weights of its base that it has a place for, the encoder's all; says which. Raises KotyaError."""
+    """Give a model the weights of its base that it has a place for, all of the encoder's; says what is left fresh."""
     tensors = folders.read_weights(base / folders.WEIGHTS)
     wanted = dict(model.named_parameters())
     taken = {
