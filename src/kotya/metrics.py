@@ -161,7 +161,8 @@ def entity_scores(found: Sequence[Sequence[Span]], gold: Sequence[Sequence[Span]
         for side in (gold, found)
     ]
     strict = Evaluator(*spans, labels, loader="dict").evaluate()["overall"]["strict"]
-    return {"F1": 100 * strict.f1, "precision": 100 * strict.precision, "recall": 100 * strict.recall}
+    values = {"F1": strict.f1, "precision": strict.precision, "recall": strict.recall}
+    return {name: 100 * float(value) for name, value in values.items()}
 
 
 Judged = Mapping[str, Mapping[str, float]]

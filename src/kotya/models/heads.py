@@ -4,6 +4,8 @@ Classification: p(label | text) = softmax(W dropout(pooled) + b); regression and
 softmax; tagging: p(tag_i | text) = softmax(W dropout(h_i) + b) (Devlin et al. 2019, section 4 and figure 4).
 """
 
+import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -27,8 +29,10 @@ class SequenceModel(nn.Module):
         self, ids: Int[Tensor, "tokens"], packing: Packing, segments: Int[Tensor, "tokens"] | None = None
     ) -> Float[Tensor, "sequences outputs"]:
         pooled = self.encoder.pooled(self.encoder(ids, packing, segments), packing)
-        logits: Tensor = self.head(self.dropout(pooled))
-        return logits
+        # in float32 whatever the rest is in: scores that rank, and numbers, lie closer together than bfloat16 can tell
+        weight, bias = self.head.weight.float(), self.head.bias.float()
+        with torch.autocast(pooled.device.type, enabled=False):
+            return F.linear(self.dropout(pooled).float(), weight, bias)
 
 
 class TokenModel(nn.Module):

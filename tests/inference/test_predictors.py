@@ -1,0 +1,223 @@
+"""What models over encoders answer: not by their neighbours, in order, nothing lost, places in the text, windows."""
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import kotya
+from kotya import folder
+from kotya.errors import KotyaError
+from kotya.inference.arriving import arriving
+from kotya.inference.predictions import classified, conll, ranked
+from kotya.inference.tagger import WORD
+from kotya.search.config import SamplingConfig
+from kotya.tasks.encoder_recipe import EncoderFolder
+from kotya.tasks.rankings import trec_run
+from kotya.text.cache import cache_folder
+from kotya.text.sequences import encode, windows
+from kotya.text.vocabulary import Vocabulary
+from kotya.text.words import parts
+from kotya.training.progress import Silent
+from kotya.training.run import train
+from tiny_tasks import CITIES, FILLERS, NAMES, small_task
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """One trained model a task."""
+    patch = pytest.MonkeyPatch()
+    root = tmp_path_factory.mktemp("models")
+    patch.setenv("XDG_CACHE_HOME", str(root / "cache"))
+    found = {}
+    for kind in ("classification", "regression", "relevance", "tagging", "masked_lm", "language_model"):
+        (root / kind).mkdir()
+        torch.manual_seed(1)
+        train(small_task(root / kind, kind), root / f"{kind}-run", reporter=Silent())
+        found[kind] = kotya.load(root / f"{kind}-run")
+    yield {**found, "root": root}
+    patch.undo()
+
+
+def texts(count: int) -> list[str]:
+    words = itertools.cycle([*FILLERS, "lovely", "dull", *NAMES, *CITIES])
+    return [" ".join(itertools.islice(words, 1 + number * 7 % 30)) for number in range(count)]
+
+
+def test_an_answer_does_not_depend_on_the_texts_beside_it(models: dict[str, Any]) -> None:
+    model, many = models["classification"], texts(40)
+    together = list(model.predict(many))
+    for text, one in zip(many, together, strict=True):
+        alone = model.classify(text)
+        assert alone.label == one.label
+        assert alone.probabilities == pytest.approx(one.probabilities, abs=1e-4)
+        assert sum(one.probabilities.values()) == pytest.approx(1.0, abs=1e-5)
+    tagger = models["tagging"]
+    for text, found in zip(many, tagger.predict(many), strict=True):
+        assert [(one.label, one.start, one.stop) for one in tagger.find(text)] == [
+            (one.label, one.start, one.stop) for one in found
+        ]
+
+
+def test_entities_stand_where_they_are_said_to(models: dict[str, Any]) -> None:
+    text = "film  Anna Oslo   night"
+    found = models["tagging"].find(text)
+    assert [(one.label, one.text) for one in found] == [("PER", "Anna"), ("LOC", "Oslo")]
+    for one in found:
+        assert text[one.start : one.stop] == one.text
+        assert 0 < one.probability <= 1
+
+
+def test_words_of_a_text_without_the_marks_around_them() -> None:
+    text = "(Anna), said Mr. O'Hara of U.S. «Перм»!"
+    words = ["(", "Anna", ")", ",", "said", "Mr", ".", "O'Hara", "of", "U.S", ".", "«", "Перм", "»", "!"]
+    assert WORD.findall(text) == words
+
+
+def test_no_word_of_a_long_sentence_is_lost(models: dict[str, Any]) -> None:
+    """Far beyond what the model reads; with words of which no piece is left."""
+    words = ["film", "Anna", "\u200b", "Oslo", "story" * 40] * 30
+    tags = next(models["tagging"].tag([words]))
+    assert len(tags) == len(words)
+    assert tags[1] == "B-PER"
+    assert tags[-4] == "B-PER"
+    assert tags[2] == "O"
+
+
+def test_parts_hold_every_word_once() -> None:
+    vocabulary = Vocabulary.learn_wordpiece(lambda: [" ".join(FILLERS + NAMES)] * 3, 80, lowercase=False)
+    sentence = [*FILLERS, "\x7f", "unbelievable", *NAMES] * 5
+    [some] = parts(vocabulary, [sentence], 12)
+    assert [word for part in some for word in part.words] == [
+        number for number, word in enumerate(sentence) if word != "\x7f"
+    ]
+    for part in some:
+        assert len(part.encoded) <= 12
+        for word, first in zip(part.words, part.firsts, strict=True):
+            assert int(part.encoded.ids[first]) == vocabulary.encode(sentence[word])[0]
+
+
+def test_conll_in_and_out(models: dict[str, Any]) -> None:
+    lines = ["Anna", "Clara", "film", "", "", "Oslo x y"]
+    blocks = list(conll(models["tagging"], lines, "iobes"))
+    assert len(blocks) == 2
+    assert [line.split("\t")[0] for block in blocks for line in block.splitlines()] == [
+        "Anna",
+        "Clara",
+        "film",
+        "Oslo",
+    ]
+    assert blocks[1] == "Oslo\tS-LOC\n"
+
+
+def test_rankings(models: dict[str, Any]) -> None:
+    ranker = models["relevance"]
+    documents = ["dull film", "film story lovely", "awful night"]
+    assert ranker.rank("which film", documents)[0][0] == 1
+    rows = [f"q{q}\td{d}\twhich film\t{text}" for q in (1, 2) for d, text in enumerate(documents)]
+    found = list(ranked(ranker, rows, None, None))
+    assert [query for query, _ in found] == ["q1", "q2"]
+    assert found[0][1][0][0] == "d1"
+    scores = [score for _, score in found[0][1]]
+    assert scores == sorted(scores, reverse=True)
+    assert next(iter(trec_run(found[:1], "tag"))) == f"q1 Q0 d1 1 {scores[0]:.6f} tag"
+
+
+def test_fills(models: dict[str, Any]) -> None:
+    filler = models["masked_lm"]
+    found = filler.fill("Anna Anna [MASK] Anna [MASK]", top=3)
+    assert [len(some) for some in found] == [3, 3]
+    for some in found:
+        shares = [one.probability for one in some]
+        assert shares == sorted(shares, reverse=True)
+    whole = filler.fill("Anna Anna film [MASK]", top=len(filler.vocabulary))[0]
+    assert sum(one.probability for one in whole) == pytest.approx(1.0, abs=0.01)
+    with pytest.raises(KotyaError, match=r"no \[MASK\]"):
+        filler.fill("Anna")
+    with pytest.raises(KotyaError, match="more than the 48"):
+        filler.fill("Anna " * 60 + "[MASK]")
+
+
+def test_generated_texts_begin_with_the_prompt(models: dict[str, Any]) -> None:
+    generator = models["language_model"]
+    for options in ({}, {"beam": 3}, {"sampling": SamplingConfig(samples=4, top_k=2)}):
+        some = next(generator.continuations(["Anna Anna"], length=12, **options))
+        assert len(some) == (4 if "sampling" in options else 1)
+        for one in some:
+            assert one.text.startswith("Anna Anna")
+            assert len(generator.vocabulary.encode(one.text)) <= 2 + 12
+    drawn = next(generator.continuations(["Anna"], length=20, sampling=SamplingConfig(samples=3, top_k=2)))
+    for one in drawn:
+        if one.finished:
+            assert one.log_probability == pytest.approx(generator.score(one.text), abs=1e-3)
+    with pytest.raises(KotyaError, match="more than the 48 that the model reads"):
+        generator.generate("Anna", length=100)
+
+
+def test_windows_reach_the_end_of_a_long_text(models: dict[str, Any]) -> None:
+    model = models["classification"]
+    text = "film " * 60 + "lovely"
+    [row] = windows(model.vocabulary, [(text,)], 48, 20)
+    pieces = model.vocabulary.encode(text)
+    assert row[0].ids[1:-1].tolist() == pieces[:46]
+    assert row[-1].ids[-2] == pieces[-1]
+    assert {len(one) for one in row[:-1]} == {48}
+    assert not any(one.cut for one in row)
+    before = model.cut
+    model.classify(text)
+    assert model.cut == before + 1
+    model.classify(text, stride=20)
+    assert model.cut == before + 1
+
+
+def test_pairs_are_cut_at_the_longer_side() -> None:
+    vocabulary = Vocabulary.learn_wordpiece(lambda: ["a b c d e f"] * 5, 20, lowercase=True)
+    one, two = encode(vocabulary, [("a b c", "d " * 20), ("a " * 20, "b " * 20)], 11)
+    assert [len(one), len(two)] == [11, 11]
+    assert (one.second, one.cut) == (5, 15)
+    assert two.segments().tolist() == [0] * 6 + [1] * 5
+    [exact] = encode(vocabulary, [("a b c", "d e f")], 9)
+    assert exact.cut == 0
+
+
+def test_a_pair_where_a_text_is_needed(models: dict[str, Any]) -> None:
+    with pytest.raises(KotyaError, match="reads single texts"):
+        list(models["classification"].predict([("a", "b")]))
+    with pytest.raises(KotyaError, match=r"line 2: 1 columns"):
+        list(classified(models["regression"], ["film\tsweet", "film"], None, None))
+    assert json.dumps(next(classified(models["regression"], ["film\tsweet"], None, None)))
+
+
+def test_an_encoder_alone_says_nothing(models: dict[str, Any], tmp_path: Path) -> None:
+    vocabulary = models["masked_lm"].vocabulary
+    config = EncoderFolder(model=models["masked_lm"].config.model)
+    both = (vocabulary, vocabulary)
+    folder.create(tmp_path / "e", config=config, vocabularies=both, recipe=None, model=config.build(both))
+    with pytest.raises(KotyaError, match="without a head"):
+        kotya.load(tmp_path / "e")
+
+
+def test_lines_are_handed_on_as_they_come() -> None:
+    """A person's line is answered before the next is typed; what fails comes behind what came before it."""
+    seen: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(3):
+            yield number
+            while number not in seen:  # waits for the answer
+                pass
+        raise KotyaError("broken")
+
+    def answer() -> None:
+        for group in arriving(items(), 100):
+            seen.extend(group)
+
+    with pytest.raises(KotyaError, match="broken"):
+        answer()
+    assert seen == [0, 1, 2]
+    assert [len(group) for group in arriving(range(25), 10)] == [10, 10, 5]
+    assert cache_folder().name == "tokens"

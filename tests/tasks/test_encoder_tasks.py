@@ -1,0 +1,194 @@
+"""Every task over an encoder: it learns, its parts add up, its data are pure, runs go on, bases are taken over."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from kotya import folder
+from kotya import recipe as recipes
+from kotya.attention.packed import Packing
+from kotya.errors import KotyaError
+from kotya.tasks.settings import Prepared
+from kotya.training.progress import Silent
+from kotya.training.run import train
+from tiny_model import write_model
+from tiny_tasks import MADE, content, small_task
+
+GOAL = {
+    "classification": ("accuracy", 95.0),
+    "regression": ("Pearson", 80.0),
+    "relevance": ("MAP", 85.0),
+    "tagging": ("F1", 95.0),
+    "masked_lm": ("accuracy", 60.0),
+    "language_model": ("perplexity", 5.0),
+}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def prepared(tmp_path: Path, kind: str, **training: Any) -> Prepared:
+    return small_task(tmp_path, kind, **training).prepare(
+        None, tmp_path / "cache", lambda _: None, progress=False
+    )
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_a_small_model_learns_it(tmp_path: Path, kind: str) -> None:
+    outcome = train(small_task(tmp_path, kind), tmp_path / "run", reporter=Silent())
+    name, goal = GOAL[kind]
+    reached = outcome.metrics[name] < goal if kind == "language_model" else outcome.metrics[name] > goal
+    assert reached, outcome.metrics
+
+
+def test_pairs_of_documents_are_ranked_too(tmp_path: Path) -> None:
+    outcome = train(small_task(tmp_path, "relevance", loss="pairwise"), tmp_path / "run", reporter=Silent())
+    assert outcome.metrics["MAP"] > 85
+
+
+@pytest.mark.parametrize("kind", [*MADE, "pairwise", "weighted"])
+def test_micro_batches_add_up_to_the_batch(tmp_path: Path, kind: str) -> None:
+    """A sum over parts, each divided by the weight of all, has the gradient of the whole."""
+    options = {"pairwise": {"loss": "pairwise"}, "weighted": {"class_weights": {"good": 3.0}}}.get(kind, {})
+    kind = {"pairwise": "relevance", "weighted": "classification"}.get(kind, kind)
+    made = prepared(tmp_path, kind, **options)
+    model = made.config.build(made.vocabularies).eval()
+    indices = made.task.round(0)[0]
+    cut = len(indices) // 3
+    whole, parts = (
+        made.task.batch(indices, 0),
+        [made.task.batch(some, 0) for some in (indices[:cut], indices[cut:])],
+    )
+    total = made.task.weights(whole)
+    for name in total:
+        assert total[name] == pytest.approx(sum(made.task.weights(part)[name] for part in parts))
+    expected = made.task.losses(model, whole)
+    found = [made.task.losses(model, part) for part in parts]
+    for name, term in expected.items():
+        torch.testing.assert_close(sum(one[name] for one in found), term, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", MADE)
+def test_data_are_a_function_of_seed_round_and_example(tmp_path: Path, kind: str) -> None:
+    one, other = prepared(tmp_path, kind), prepared(tmp_path, kind)
+    other.task.batch(other.task.round(0)[0], 0)
+    assert [some.tolist() for some in one.task.round(3)] == [some.tolist() for some in other.task.round(3)]
+    indices = one.task.round(3)[1]
+    first, second = one.task.batch(indices, 3), other.task.batch(indices, 3)
+    inputs = "inputs" if kind == "language_model" else "ids"
+    assert torch.equal(getattr(first, inputs), getattr(second, inputs))
+    assert first.packing.lengths == tuple(sorted(first.packing.lengths))
+
+
+@pytest.mark.parametrize("kind", ["classification", "tagging", "relevance"])
+def test_every_example_is_read_once_an_epoch(tmp_path: Path, kind: str) -> None:
+    task = prepared(tmp_path, kind).task
+    for epoch in (0, 1):
+        assert sorted(np.concatenate(task.round(epoch)).tolist()) == list(range(len(task.train)))
+
+
+def test_only_masked_pieces_are_learned_from(tmp_path: Path) -> None:
+    """The loss is that of the masked positions written plainly, and of the pairs."""
+    made = prepared(tmp_path, "masked_lm", nsp=0.5)
+    model = made.config.build(made.vocabularies).eval().double()
+    batch = made.task.batch(made.task.round(0)[0], 0)
+    hidden = model.encoder(batch.ids, batch.packing, batch.segments)
+    log_p = model.logits(hidden).log_softmax(-1)
+    wanted = -log_p[batch.targets["places"], batch.targets["pieces"]].sum()
+    terms = made.task.losses(model, batch)
+    torch.testing.assert_close(terms["mlm"].double(), wanted, rtol=1e-5, atol=1e-4)
+    pairs = model.next_sentence_logits(hidden, batch.packing).log_softmax(-1)
+    nsp = -pairs[torch.arange(len(pairs)), batch.targets["follows"]].sum()
+    torch.testing.assert_close(terms["nsp"].double(), 0.5 * nsp, rtol=1e-5, atol=1e-4)
+    masked = batch.ids == made.vocabularies[0].mask
+    assert set(masked.nonzero()[:, 0].tolist()) <= set(batch.targets["places"].tolist())
+    assert 0.6 < masked.sum() / len(batch.targets["places"]) < 0.95
+
+
+def test_perplexity_is_that_of_every_piece_read_from_its_document(tmp_path: Path) -> None:
+    """Blocks as long as the documents: the same sum as each document alone, its end counted."""
+    made = prepared(tmp_path, "language_model", length=48)
+    recipe = content(tmp_path, "language_model", length=200, tokens=2000)
+    recipe["model"] = {**recipe["model"], "max_length": 200}
+    whole = recipes.parse(recipe, "test").prepare(None, tmp_path / "cache", lambda _: None, progress=False)
+    vocabulary = whole.vocabularies[0]
+    model = whole.config.build(whole.vocabularies).eval().requires_grad_(False)
+    total, count = 0.0, 0
+    for text in (tmp_path / "dev").read_text().split("\n\n"):
+        ids = [piece for line in text.splitlines() for piece in vocabulary.encode(line)]
+        inputs, outputs = torch.tensor([vocabulary.begin, *ids]), torch.tensor([*ids, vocabulary.end])
+        logits = model.decoder.output(model(inputs, Packing.of([len(inputs)]))).double().log_softmax(-1)
+        total -= float(logits[torch.arange(len(outputs)), outputs].sum())
+        count += len(outputs)
+    found = whole.task.evaluate(model, lambda: torch.autocast("cpu", enabled=False))
+    assert found.metrics["nll"] == pytest.approx(total / count, rel=1e-4)
+    pieces = sum(made.task.dev.batch([one]).tokens for one in made.task.dev_examples)
+    assert pieces == count  # shorter blocks predict the same pieces, each once
+
+
+@pytest.mark.parametrize("kind", ["tagging", "masked_lm"])
+def test_a_run_goes_on_to_the_same_weights(tmp_path: Path, kind: str) -> None:
+    class Stopping(Silent):
+        def step(self, update: int, record: dict[str, float]) -> None:
+            if update == 7:
+                raise KeyboardInterrupt
+
+    settings = {"updates": 12, "evaluate_every": 3}
+    train(small_task(tmp_path, kind, **settings), tmp_path / "whole", reporter=Silent())
+    with pytest.raises(KeyboardInterrupt):
+        train(small_task(tmp_path, kind, **settings), tmp_path / "cut", reporter=Stopping())
+    train(small_task(tmp_path, kind, **settings), tmp_path / "cut", reporter=Silent(), resume=True)
+    one, two = (folder.read_weights(tmp_path / name / folder.WEIGHTS) for name in ("whole", "cut"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+class Heard(Silent):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_a_base_gives_its_encoder_and_vocabulary(tmp_path: Path) -> None:
+    for name in ("base", "tuned"):
+        (tmp_path / name).mkdir()
+    train(small_task(tmp_path / "base", "masked_lm", updates=2), tmp_path / "bert", reporter=Silent())
+    recipe = content(tmp_path / "tuned", "tagging", updates=1, learning_rate=1e-12)
+    recipe |= {"base": str(tmp_path / "bert")}
+    del recipe["model"], recipe["vocabulary"]
+    heard = Heard()
+    train(recipes.parse(recipe, "test"), tmp_path / "tagger", reporter=heard)
+    one, two = (folder.read_weights(tmp_path / name / folder.WEIGHTS) for name in ("bert", "tagger"))
+    shared = [name for name in two if name.startswith("encoder.")]
+    assert len(shared) > 10
+    for name in shared:
+        torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-8)
+    assert any("fresh: head" in line for line in heard.lines)
+    vocabularies = [folder.read_vocabularies(tmp_path / name)[0] for name in ("bert", "tagger")]
+    assert vocabularies[0].fingerprint == vocabularies[1].fingerprint
+
+
+def test_a_base_that_is_none(tmp_path: Path) -> None:
+    write_model(tmp_path / "translator")
+    recipe = content(tmp_path, "tagging")
+    del recipe["model"], recipe["vocabulary"]
+    for base, message in (
+        ("translator", "a model of the task translation"),
+        ("nowhere", "no such model folder"),
+    ):
+        with pytest.raises(KotyaError, match=message):
+            train(
+                recipes.parse(recipe | {"base": str(tmp_path / base)}, "test"),
+                tmp_path / "run",
+                reporter=Silent(),
+            )
+    with pytest.raises(KotyaError, match="brings its own"):
+        recipes.parse(recipe | {"base": "x", "model": "bert-tiny"}, "test")
+    with pytest.raises(KotyaError, match="what to start from is missing"):
+        recipes.parse(recipe, "test")

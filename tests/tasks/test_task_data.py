@@ -1,0 +1,131 @@
+"""Bad input of every task: one line that names the file and the line; what was cut is counted."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kotya import recipe as recipes
+from kotya.errors import KotyaError
+from tiny_tasks import content
+
+
+def prepare(
+    folder: Path, kind: str, train: str | None = None, dev: str | None = None, **data: Any
+) -> list[str]:
+    """What is said while a task is prepared on these files; on the usual ones without. An empty dev is none."""
+    recipe = content(folder, kind)
+    for name, text in (("train", train), ("dev", dev)):
+        if text is not None:
+            (folder / name).write_text(text, encoding="utf-8")
+    recipe["data"] |= data
+    if dev == "":
+        del recipe["data"]["dev"]
+    said: list[str] = []
+    recipes.parse(recipe, "test").prepare(None, folder / "cache", said.append, progress=False)
+    return said
+
+
+@pytest.mark.parametrize(
+    ("kind", "train", "dev", "message"),
+    [
+        (
+            "classification",
+            None,
+            "good\tfilm\nnice\tfilm\n",
+            "dev:2: the label 'nice' stands nowhere in the training",
+        ),
+        (
+            "classification",
+            "good\tfilm\nbad film\n",
+            None,
+            "train:2: 1 columns .* where 2 are expected: label, text",
+        ),
+        ("classification", "good\ta\tb\tc\n", None, "train:1: 4 columns .*data.columns says"),
+        ("classification", "good\tfilm\ngood\tstory\n", None, "train: every example has the label 'good'"),
+        ("classification", "good\tfilm\nbad\t\n", None, "train:2: the column 'text' is empty"),
+        ("classification", "", None, "train: the file is empty"),
+        ("regression", "0.5\tfilm\tsweet\nmuch\tfilm\tsweet\n", None, "train:2: 'much' is no number"),
+        ("relevance", "q\td\tfilm\tsweet\tyes\n", None, "train:1: the label 'yes' is no number"),
+        (
+            "relevance",
+            "q\td\tfilm\tsweet\t1\nq\td\tfilm\tdull\t0\n",
+            None,
+            "train:2: document d of query q stands",
+        ),
+        ("relevance", None, "q\td\tfilm\tsweet\t0\n", "dev:1: no query has a relevant document"),
+        ("relevance", "q\td\tfilm\tsweet\n", None, "train:1: 4 columns"),
+        ("tagging", "film\tO\n\nAnna\n", None, r"train:3: one column \('Anna'\)"),
+        ("tagging", "film\tO\nAnna\tI-PER\n", None, "train:2: 'I-PER' after 'O': in IOB2"),
+        ("tagging", "film\tO\n", None, "train: there is no entity in it"),
+        (
+            "tagging",
+            None,
+            "film\tO\n\nMars\tB-GOD\n",
+            "dev:3: the type 'GOD' stands nowhere in the training data",
+        ),
+        ("masked_lm", "\n\n", None, "there is no text"),
+    ],
+)
+def test_bad_input_is_named(
+    tmp_path: Path, kind: str, train: str | None, dev: str | None, message: str
+) -> None:
+    with pytest.raises(KotyaError, match=message) as caught:
+        prepare(tmp_path, kind, train, dev)
+    assert "\n" not in str(caught.value)
+
+
+def test_queries_without_a_relevant_document_are_counted(tmp_path: Path) -> None:
+    rows = "q1\ta\tfilm\tsweet\t1\nq1\tb\tfilm\tdull\t0\nq2\ta\tfilm\tdull\t0\n"
+    said = prepare(tmp_path, "relevance", dev=rows)
+    assert any(
+        "1 of 2 queries have no relevant document, the first q2 at" in line and "dev:3" in line
+        for line in said
+    )
+
+
+def test_what_is_too_long_is_cut_and_counted(tmp_path: Path) -> None:
+    long = "good\t" + "film " * 100 + "\n"
+    said = prepare(tmp_path, "classification", train="bad\tdull film\n" + long + long)
+    assert any("3 examples, 2 of them cut to 48 pieces" in line for line in said)
+
+
+def test_long_sentences_are_split_and_counted(tmp_path: Path) -> None:
+    long = "".join("film\tO\n" for _ in range(100)) + "Anna\tB-PER\n"
+    said = prepare(tmp_path, "tagging", "Anna\tB-PER\n\n" + long, "Anna\tB-PER\n")
+    assert any("2 sentences, 1 of them in parts of 48 pieces" in line for line in said)
+
+
+def test_without_a_dev_set_some_is_held_out(tmp_path: Path) -> None:
+    for kind, what in (
+        ("classification", "20 examples"),
+        ("tagging", "20 sentences"),
+        ("relevance", "queries"),
+        ("masked_lm", "20 documents"),
+    ):
+        said = prepare(tmp_path, kind, dev="")
+        assert any(line.startswith("dev set:") and what in line for line in said), said
+    with pytest.raises(KotyaError, match="too few to hold one out"):
+        prepare(tmp_path, "masked_lm", "Anna film\nAnna story\n", "")
+
+
+def test_columns_say_which_is_which(tmp_path: Path) -> None:
+    said = prepare(
+        tmp_path,
+        "classification",
+        "x\tfilm\tgood\nx\tdull\tbad\n",
+        "x\tfilm\tgood\n",
+        columns=["-", "text", "label"],
+    )
+    assert "labels: bad, good" in said
+    for columns, message in (
+        (["label", "txet"], "no column 'txet'"),
+        (["text", "-"], "label must stand there once"),
+    ):
+        with pytest.raises(KotyaError, match=message):
+            prepare(tmp_path, "classification", columns=columns)
+
+
+def test_other_schemes_are_read(tmp_path: Path) -> None:
+    said = prepare(tmp_path, "tagging", "Anna\tI-PER\nin\tO\n", "Anna\tI-PER\n", scheme="iob1")
+    assert any("types: PER" in line for line in said)
