@@ -21,7 +21,7 @@ from pydantic import TypeAdapter  # noqa: E402
 import architectures  # noqa: E402
 import corpus  # noqa: E402
 from kotya.models.composed import ModelConfig  # noqa: E402
-from kotya.recipe import TrainingConfig  # noqa: E402
+from kotya.tasks.settings import TrainingConfig  # noqa: E402
 from kotya.tasks.task import Evaluation, Indices  # noqa: E402
 from kotya.tasks.translation import Translation, TranslationBatch  # noqa: E402
 from kotya.training.loop import Loop  # noqa: E402

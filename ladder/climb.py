@@ -19,7 +19,7 @@ from kotya.files import write_text
 from kotya.folder import read_weights
 from kotya.inference.benchmark import machine
 from kotya.inference.evaluation import evaluate, recipe_set
-from kotya.inference.loading import load
+from kotya.inference.loading import load_translator
 from kotya.inference.translator import Choice
 from kotya.metrics import Score
 from kotya.training.progress import Reporter
@@ -95,7 +95,7 @@ def measure(rung: str, run: Path, updates: int, seed: int, *, device: str, worke
     threads = torch.get_num_threads()
     if device == "cpu":
         torch.set_num_threads(1)  # as `kotya evaluate` does: a batch a core
-    translator = load(run, device=device)
+    translator = load_translator(run, device=device)
     report = evaluate(translator, sources, references, Choice(translator.search), workers=workers)
     torch.set_num_threads(threads)
     minutes, speed = times(run / "metrics.jsonl")

@@ -8,8 +8,8 @@ import torch
 
 from kotya import folder
 from kotya.errors import Fault, KotyaError
-from kotya.folder import FolderConfig
 from kotya.models.transformer import TransformerConfig
+from kotya.tasks.translation_recipe import TranslationFolder
 from kotya.text.vocabulary import Vocabulary
 
 LINES = ["the cat sat on the mat", "a cat is a cat"] * 5
@@ -20,8 +20,7 @@ def write(path: Path, *, joint: bool = True) -> torch.nn.Module:
     torch.manual_seed(1)
     first = Vocabulary.learn(LINES, 290)
     second = first if joint else Vocabulary.learn([line.upper() for line in LINES], 280)
-    config = FolderConfig(
-        task="translation",
+    config = TranslationFolder(
         model=SMALL if joint else SMALL.model_copy(update={"share": "none"}),
         banned=[0, 1, 2],
     )

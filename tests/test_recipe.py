@@ -12,7 +12,7 @@ from kotya import recipe as recipes
 from kotya.errors import KotyaError
 from kotya.models.composed import PRESETS, ComposedConfig
 from kotya.models.transformer_decoder import TransformerDecoderConfig
-from kotya.recipe import Recipe, TrainingConfig
+from kotya.tasks.translation_recipe import TranslationRecipe, TranslationTraining
 
 TEXT = """task: translation
 data:
@@ -27,7 +27,7 @@ training:
 """
 
 
-def read(tmp_path: Path, text: str, *overrides: str) -> Recipe:
+def read(tmp_path: Path, text: str, *overrides: str) -> TranslationRecipe:
     path = tmp_path / "recipe.yaml"
     path.write_text(text, encoding="utf-8")
     return recipes.read(path, overrides)
@@ -224,8 +224,8 @@ def test_the_root_is_the_recipe_s_then_the_variable_then_data(
 def test_the_schema_knows_every_key_and_its_help() -> None:
     schema = recipes.schema()
     json.dumps(schema)
-    training = schema["$defs"]["TrainingConfig"]["properties"]
-    assert set(training) == set(TrainingConfig.model_fields)
+    training = schema["$defs"]["TranslationTraining"]["properties"]
+    assert set(training) == set(TranslationTraining.model_fields)
     assert "learning rate rises" in training["warmup"]["description"]
 
 

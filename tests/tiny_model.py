@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from kotya import folder
-from kotya.folder import FolderConfig
 from kotya.models.transformer import TransformerConfig
 from kotya.search.config import SearchConfig
 from kotya.tasks.translation import roles_of
+from kotya.tasks.translation_recipe import TranslationFolder
 from kotya.text.vocabulary import Vocabulary
 
 LINES = ["kot vidit dom", "sobaka lyubit sad"] * 10
@@ -15,8 +15,7 @@ LINES = ["kot vidit dom", "sobaka lyubit sad"] * 10
 def write_model(path: Path, search: SearchConfig | None = None) -> Path:
     vocabulary = Vocabulary.learn(LINES, 280)
     small = TransformerConfig(size=16, heads=2, feed_forward=16, encoder_layers=1, decoder_layers=1)
-    config = FolderConfig(
-        task="translation",
+    config = TranslationFolder(
         model=small,
         search=search or SearchConfig(),
         banned=list(roles_of(vocabulary).banned),

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kotya import recipe as recipes
-from kotya.recipe import Recipe
+from kotya.tasks.translation_recipe import TranslationRecipe
 
 WORDS = {"kot": "cat", "sobaka": "dog", "dom": "house", "sad": "garden", "vidit": "sees", "lyubit": "loves"}
 
@@ -51,5 +51,5 @@ def content(corpus: Path, **training: Any) -> dict[str, Any]:
     }
 
 
-def small_recipe(corpus: Path, **training: Any) -> Recipe:
+def small_recipe(corpus: Path, **training: Any) -> TranslationRecipe:
     return recipes.parse(content(corpus, **training), "test")

@@ -11,6 +11,6 @@ __all__ = ["__version__", "load"]
 
 def load(path: str | Path | Sequence[str | Path], **options: Any) -> Any:
     """Open a model folder, or several as an ensemble: `kotya.load("runs/ru-en").translate("Я видел котю на мате")`."""
-    from kotya.inference.loading import load as load_folder
+    from kotya.inference.loading import load_translator as load_folder
 
     return load_folder(path, **options)

@@ -1,5 +1,6 @@
 """The base of every part's config: typed, frozen, and strict about keys, so that a typo is an error."""
 
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -27,6 +28,46 @@ def wrong(place: tuple[int | str, ...], message: str, value: Any) -> ValidationE
     return ValidationError.from_exception_data(
         "config", [InitErrorDetails(type=kind, loc=place, input=value)]
     )
+
+
+def with_presets(presets: Mapping[str, Config], kind: str) -> Callable[[Any], Any]:
+    """What comes before the validation of a model section, so that it may name a preset.
+
+    `transformer-small`, or `{preset: bahdanau, decoder: {size: 256}}`: its settings under the ones given. Without a
+    preset and without a kind it is of `kind`.
+    """
+
+    def resolved(value: Any) -> Any:
+        name, given = (value, {}) if isinstance(value, str) else (None, value)
+        if isinstance(given, dict) and "preset" in given:
+            given = dict(given)
+            name = given.pop("preset")
+        if name is None:
+            return {"kind": kind, **given} if isinstance(given, dict) else given
+        if not isinstance(name, str) or name not in presets:
+            raise wrong(("preset",), f"there is no preset {name!r}; there are {', '.join(presets)}", name)
+        settings = presets[name].model_dump()
+        wanted = given.get("kind", settings["kind"])
+        if wanted != settings["kind"]:
+            message = f"the preset {name!r} is of kind {settings['kind']!r}, not {wanted!r}; leave one of the two out"
+            raise wrong(("kind",), message, wanted)
+        return _over(settings, given)
+
+    return resolved
+
+
+def _over(settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Settings with those given put over them, part by part; a part of another kind takes nothing over."""
+    merged = settings | given
+    for key, part in given.items():
+        before = settings.get(key)
+        if (
+            isinstance(part, dict)
+            and isinstance(before, dict)
+            and part.get("kind", before.get("kind")) == before.get("kind")
+        ):
+            merged[key] = _over(before, part)
+    return merged
 
 
 def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:

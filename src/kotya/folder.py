@@ -4,55 +4,42 @@ No pickle is ever loaded. Everything is written under another name first and ren
 on the disk, so that a folder is the old one or the new one, whatever is killed when.
 """
 
+import json
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from kotya import recipe as recipes
-from kotya.config import Config
 from kotya.errors import Fault, KotyaError
 from kotya.files import replacing, umask, write_text
-from kotya.models.composed import ModelConfig
-from kotya.models.seq2seq import Seq2Seq
-from kotya.recipe import Recipe
-from kotya.search.config import SearchConfig
+from kotya.models.empty import build_empty
+from kotya.tasks.settings import FolderConfig, TaskRecipe
+from kotya.tasks.translation_recipe import TranslationFolder
+from kotya.text.vocabularies import Vocabularies
 from kotya.text.vocabulary import Vocabulary
-from kotya.version import __version__
 
 WEIGHTS = "model.safetensors"
-Vocabularies = tuple[Vocabulary, Vocabulary]
 
 
-class FolderConfig(Config):
-    """`config.json`: all that is needed to build and use the model."""
-
-    format: Literal[1] = 1
-    kotya: str = __version__
-    task: Literal["translation"]
-    model: ModelConfig
-    search: SearchConfig = SearchConfig()
-    """How it is meant to be searched."""
-    banned: list[int]
-    """Target ids that no output holds."""
+FOLDERS: dict[str, type[FolderConfig]] = {"translation": TranslationFolder}
+"""What `config.json` says, by its task."""
 
 
 @dataclass(frozen=True)
 class LoadedModel:
     """A folder, read."""
 
-    model: Seq2Seq
+    model: nn.Module
     config: FolderConfig
     vocabularies: Vocabularies
-    recipe: Recipe | None
+    recipe: TaskRecipe | None
     """None for an imported model."""
 
 
@@ -61,7 +48,7 @@ def create(
     *,
     config: FolderConfig,
     vocabularies: Vocabularies,
-    recipe: Recipe | None,
+    recipe: TaskRecipe | None,
     model: nn.Module | None,
 ) -> None:
     """Write a new folder, whole or not at all; without a model its weights follow later.
@@ -114,14 +101,18 @@ def save_weights(path: Path, tensors: dict[str, Tensor]) -> None:
             raise OSError(str(error)) from None
 
 
-def load(path: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> LoadedModel:
-    """The model of a folder, ready for use. Raises KotyaError where it is no whole model folder.
+def load(
+    path: Path, device: str = "cpu", dtype: torch.dtype = torch.float32, *, task: str | None = None
+) -> LoadedModel:
+    """The model of a folder, ready for use. Raises KotyaError where it is no whole model folder, or of another task.
 
     A folder runs no code of its own: one whose config names a person's own score loads only inside `own_code(True)`.
     """
     config = read_config(path)
+    if task is not None and config.task != task:
+        raise KotyaError(f"{path}: a model of the task {config.task}, where one of {task} is needed")
     vocabularies = read_vocabularies(path)
-    model = build_empty(config.model, *(len(vocabulary) for vocabulary in vocabularies))
+    model = build_empty(lambda: config.build(vocabularies))
     if not (path / WEIGHTS).exists():
         raise KotyaError(f"{path}: there are no weights yet (model.safetensors); train or --resume it first")
     place = find_device(device)
@@ -131,24 +122,7 @@ def load(path: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) ->
     return LoadedModel(model.to(place, dtype).eval(), config, vocabularies, read_recipe(path))
 
 
-def build_empty(config: ModelConfig, source_size: int, target_size: int) -> Seq2Seq:
-    """A model that takes no memory, for weights that come from elsewhere. Raises KotyaError where parts do not fit."""
-    with torch.device("meta"), _NoDrawing():
-        return config.build(source_size, target_size)
-
-
-class _NoDrawing(TorchFunctionMode):
-    """Fresh weights are not drawn: a file has them. (On the meta device drawing would import torch's compiler.)"""
-
-    def __torch_function__(
-        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), named: dict[str, Any] | None = None
-    ) -> Any:
-        if getattr(function, "__name__", "") in ("normal_", "uniform_"):
-            return arguments[0] if arguments else (named or {})["tensor"]
-        return function(*arguments, **(named or {}))
-
-
-def read_recipe(path: Path) -> Recipe | None:
+def read_recipe(path: Path) -> TaskRecipe | None:
     """The recipe of a folder; None where it was imported."""
     file = path / "recipe.yaml"
     return recipes.read(file) if file.exists() else None
@@ -160,10 +134,14 @@ def read_config(path: Path) -> FolderConfig:
     if not path.is_dir():
         raise KotyaError(f"{path}: there is no such model folder")
     try:
-        return FolderConfig.model_validate_json(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
+        task = content.get("task") if isinstance(content, dict) else None
+        if task not in FOLDERS:
+            raise ValueError(f"its task is {task!r}, which is none of {', '.join(FOLDERS)}")
+        return FOLDERS[task].model_validate(content)
     except FileNotFoundError:
         raise KotyaError(f"{path}: not a model folder: it has no config.json") from None
-    except (ValidationError, UnicodeDecodeError) as error:
+    except ValueError as error:  # no UTF-8, no JSON, or not what its task wants
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise KotyaError(f"{file}: not the config of a kotya model ({reason})") from None
 

@@ -9,8 +9,8 @@ import pytest
 import kotya
 from kotya import folder
 from kotya.cli.main import run
-from kotya.folder import FolderConfig
 from kotya.models.transformer import TransformerConfig
+from kotya.tasks.translation_recipe import TranslationFolder
 from kotya.text.alignments import parse, render
 from kotya.text.vocabulary import Vocabulary
 
@@ -21,7 +21,7 @@ PAIRS = [("kot vidit dom", "a cat sees"), ("дом", "house")]
 def here(tmp_path: Path) -> Path:
     vocabulary = Vocabulary.learn([text for pair in PAIRS for text in pair], 280)
     small = TransformerConfig(size=16, heads=2, feed_forward=16, encoder_layers=1, decoder_layers=2)
-    config = FolderConfig(task="translation", model=small, banned=[0, 1, 2])
+    config = TranslationFolder(model=small, banned=[0, 1, 2])
     built = small.build(len(vocabulary), len(vocabulary))
     both = (vocabulary, vocabulary)
     folder.create(tmp_path / "model", config=config, vocabularies=both, recipe=None, model=built)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kotya import load
+import kotya
 from kotya.demo import run as demo
 from kotya.demo.grammar import make_corpus
 from kotya.errors import Fault, KotyaError
@@ -38,7 +38,7 @@ def test_leaves_a_model_and_a_picture_and_runs_again(
         done = tiny()
         assert done.picture.read_bytes().startswith(b"\x89PNG")
         assert done.translations[0][0].russian == "Я видел котю на мате"
-        again = load(done.model).translate([pair.russian for pair, _ in done.translations])
+        again = kotya.load(done.model).translate([pair.russian for pair, _ in done.translations])
         assert again == [translation for _, translation in done.translations]
         done.picture.unlink()
 

@@ -16,8 +16,8 @@ from kotya.inference.alignment import WordAlignment, best_links, join_pieces, sy
 from kotya.inference.evaluation import evaluate_alignments
 from kotya.inference.translator import Translator
 from kotya.metrics import alignment_scores
-from kotya.recipe import Recipe
 from kotya.tasks.translation import roles_of
+from kotya.tasks.translation_recipe import TranslationFolder, TranslationRecipe
 from kotya.text.alignments import render
 from kotya.text.corpus import TextSource
 from kotya.text.symmetrization import symmetrize
@@ -46,13 +46,11 @@ def write_folder(path: Path, model: Any, seed: int, **training: Any) -> Path:
     """A model nobody trained, with attention that differs from word to word."""
     torch.manual_seed(seed)
     vocabulary = Vocabulary.learn([text for pair in PAIRS for text in pair], 290)
-    recipe = Recipe.model_validate({**content(path, **training), "model": model})
+    recipe = TranslationRecipe.model_validate({**content(path, **training), "model": model})
     built = recipe.model.build(len(vocabulary), len(vocabulary)).eval()
     for parameter in built.parameters():
         parameter.data *= 2
-    config = folder.FolderConfig(
-        task="translation", model=recipe.model, banned=list(roles_of(vocabulary).banned)
-    )
+    config = TranslationFolder(model=recipe.model, banned=list(roles_of(vocabulary).banned))
     folder.create(path, config=config, vocabularies=(vocabulary, vocabulary), recipe=recipe, model=built)
     return path
 

@@ -10,11 +10,12 @@ import torch
 from kotya import folder
 from kotya.errors import KotyaError
 from kotya.inference.lengths import FEWEST, bleu_by_length, buckets, compare, encoder_seconds
-from kotya.inference.loading import load
+from kotya.inference.loading import load_translator
 from kotya.metrics import bleu_interval, translation_scores
 from kotya.models.transformer import TransformerConfig
 from kotya.search.config import SearchConfig
 from kotya.tasks.translation import roles_of
+from kotya.tasks.translation_recipe import TranslationFolder
 from kotya.text.corpus import TextSource
 from kotya.text.vocabulary import Vocabulary
 
@@ -75,8 +76,7 @@ def write_model(path: Path, seed: int) -> Path:
     torch.manual_seed(seed)
     vocabulary = Vocabulary.learn(sentences(50), 300)
     model = TransformerConfig(size=16, heads=2, feed_forward=16, encoder_layers=1, decoder_layers=1)
-    config = folder.FolderConfig(
-        task="translation",
+    config = TranslationFolder(
         model=model,
         search=SearchConfig(beam=1, max_length_ratio=0, max_length_extra=4),
         banned=list(roles_of(vocabulary).banned),
@@ -94,7 +94,7 @@ def test_models_are_compared_and_drawn(tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     found = compare(models, files, workers=1, threads=threads)
     assert [report.name for report in found.reports] == ["one", "two"]
-    outputs = load(models[1]).translate(sentences(70))
+    outputs = load_translator(models[1]).translate(sentences(70))
     assert found.reports[1].buckets == bleu_by_length(sentences(70), sentences(70), outputs)
     assert torch.get_num_threads() == threads
     found.draw(tmp_path / "lengths.svg")
@@ -104,6 +104,6 @@ def test_models_are_compared_and_drawn(tmp_path: Path) -> None:
 
 
 def test_the_encoder_is_timed_at_every_length(tmp_path: Path) -> None:
-    taken = encoder_seconds(load(write_model(tmp_path / "one", 1)), (2, 64))
+    taken = encoder_seconds(load_translator(write_model(tmp_path / "one", 1)), (2, 64))
     assert list(taken) == [2, 64]
     assert all(seconds > 0 for seconds in taken.values())

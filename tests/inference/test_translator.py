@@ -13,6 +13,7 @@ from kotya.inference.translator import Translator
 from kotya.models.transformer import TransformerConfig
 from kotya.search.config import SearchConfig
 from kotya.tasks.translation import roles_of
+from kotya.tasks.translation_recipe import TranslationFolder
 from kotya.text.vocabulary import Vocabulary
 
 WORDS = ["a", "cat", "sat", "on", "the", "mat"]
@@ -23,8 +24,7 @@ def write_folder(path: Path, seed: int, lines: list[str]) -> Path:
     torch.manual_seed(seed)
     vocabulary = Vocabulary.learn(lines, 300)
     model = TransformerConfig(size=32, heads=2, feed_forward=32, encoder_layers=1, decoder_layers=2)
-    config = folder.FolderConfig(
-        task="translation",
+    config = TranslationFolder(
         model=model,
         search=SearchConfig(max_length_ratio=1, max_length_extra=6),
         banned=list(roles_of(vocabulary).banned),

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from kotya import folder
-from kotya.folder import FolderConfig
 from kotya.inference.attention import attend
 from kotya.models.composed import PRESETS, ComposedConfig
 from kotya.models.packing import PackedLinear, pack
+from kotya.tasks.translation_recipe import TranslationFolder
 from kotya.text.vocabulary import Vocabulary
 
 RNN: dict[str, Any] = {"kind": "rnn", "size": 8, "embedding": 6}
@@ -78,7 +78,7 @@ def test_a_packed_model_computes_what_it_did(decoder: str) -> None:
 def test_a_folder_holds_it_and_its_attention_can_be_looked_at(tmp_path: Path, decoder: str) -> None:
     torch.manual_seed(1)
     vocabulary = Vocabulary.learn(["the cat sat on the mat", "a cat is a cat"] * 5, 290)
-    stored = FolderConfig(task="translation", model=config(decoder), banned=[0])
+    stored = TranslationFolder(model=config(decoder), banned=[0])
     model = stored.model.build(len(vocabulary), len(vocabulary))
     path = tmp_path / "model"
     folder.create(path, config=stored, vocabularies=(vocabulary, vocabulary), recipe=None, model=model)

@@ -13,10 +13,11 @@ from kotya.attention.reading import GuidedAlignmentConfig, Reading
 from kotya.errors import KotyaError
 from kotya.inference.alignment import Aligner, Side
 from kotya.models.seq2seq import Seq2Seq
-from kotya.recipe import Recipe
 from kotya.search.ensemble import Ensemble
 from kotya.tasks.guidance import Corpus, Guidance, aligned_lines
-from kotya.tasks.translation import Translation, prepare
+from kotya.tasks.parallel import prepare
+from kotya.tasks.translation import Translation
+from kotya.tasks.translation_recipe import TranslationRecipe
 from kotya.text.cache import TokenCache
 from kotya.text.cleaning import CleaningConfig
 from kotya.text.corpus import TextSource
@@ -48,7 +49,9 @@ def reversing_links(corpus: Path) -> None:
     (corpus / "train.align").write_text("".join(line + "\n" for line in links))
 
 
-def guided_recipe(corpus: Path, model: Any = None, dropout: float = 0.0, **training: Any) -> Recipe:
+def guided_recipe(
+    corpus: Path, model: Any = None, dropout: float = 0.0, **training: Any
+) -> TranslationRecipe:
     guided = training.pop("guided", {"weight": 1.0})
     plain = content(corpus, **training, guided_alignment=guided)
     plain["data"]["train"]["alignments"] = "train.align"
@@ -57,7 +60,7 @@ def guided_recipe(corpus: Path, model: Any = None, dropout: float = 0.0, **train
     return recipes.parse(plain, "test")
 
 
-def prepared(recipe: Recipe) -> Translation:
+def prepared(recipe: TranslationRecipe) -> Translation:
     vocabularies, train, dev = prepare(
         recipe.data, recipe.vocabulary, cache_folder(), recipe.data_root(), vocabularies=None, progress=False
     )
@@ -150,7 +153,7 @@ def test_without_alignments_there_is_no_guidance(corpus: Path) -> None:
         Guidance.read(GuidedAlignmentConfig(), [bare.corpus(corpus)], prepared_tokens(recipe))
 
 
-def prepared_tokens(recipe: Recipe) -> Any:
+def prepared_tokens(recipe: TranslationRecipe) -> Any:
     return prepare(
         recipe.data, recipe.vocabulary, cache_folder(), recipe.data_root(), vocabularies=None, progress=False
     )[1]

@@ -10,7 +10,8 @@ from sacrebleu.metrics import BLEU
 
 from kotya.errors import KotyaError
 from kotya.metrics import translation_scores
-from kotya.tasks.translation import ParallelFiles, Translation, collate, prepare, roles_of
+from kotya.tasks.parallel import ParallelFiles, prepare
+from kotya.tasks.translation import Translation, collate, roles_of
 from kotya.training.run import cache_folder
 from training_corpus import small_recipe
 

@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 
 from kotya import folder
 from kotya.errors import Fault
-from kotya.recipe import TrainingConfig
-from kotya.tasks.translation import Translation, prepare
+from kotya.tasks.parallel import prepare
+from kotya.tasks.settings import TrainingConfig
+from kotya.tasks.translation import Translation
 from kotya.training.averaging import average
 from kotya.training.loop import Loop
 from kotya.training.optimizer import build_optimizer, learning_rate

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from kotya import recipe as recipes
 from kotya.errors import KotyaError
-from kotya.recipe import Recipe
+from kotya.tasks.translation_recipe import TranslationRecipe
 from kotya.training.checkpoint import list_checkpoints
 from kotya.training.loop import Loop
 from kotya.training.progress import Silent
@@ -87,7 +87,7 @@ def test_a_run_is_not_overwritten_nor_resumed_under_another_recipe(corpus: Path,
             train(changed(corpus, changes), run, reporter=Silent(), resume=True)
 
 
-def changed(corpus: Path, changes: dict[str, dict[str, Any]], **training: Any) -> Recipe:
+def changed(corpus: Path, changes: dict[str, dict[str, Any]], **training: Any) -> TranslationRecipe:
     """The small recipe with other settings in its sections."""
     plan = content(corpus, **training)
     sections = {key: part if key == "task" else part | changes.get(key, {}) for key, part in plan.items()}
@@ -204,7 +204,7 @@ class Stopping(Silent):
             signal.raise_signal(signal.SIGTERM)
 
 
-def patient(corpus: Path, average: int) -> Recipe:
+def patient(corpus: Path, average: int) -> TranslationRecipe:
     """At a learning rate that changes next to nothing no evaluation is better than the first."""
     return small_recipe(
         corpus, updates=100, evaluate_every=2, learning_rate=1e-12, patience=2, average=average
@@ -248,7 +248,7 @@ def test_a_kill_before_any_operation_on_files_loses_nothing(
 
 
 @pytest.fixture
-def halfway(corpus: Path, tmp_path: Path) -> tuple[Recipe, Path]:
+def halfway(corpus: Path, tmp_path: Path) -> tuple[TranslationRecipe, Path]:
     """A run that was stopped after update 6 of 12; its checkpoints are 4, of weights alone, and 6."""
     recipe, run = small_recipe(corpus), tmp_path / "halfway"
     train(recipe, run, reporter=Stopping(6))
@@ -260,7 +260,9 @@ def halfway(corpus: Path, tmp_path: Path) -> tuple[Recipe, Path]:
 @pytest.mark.parametrize(
     "cut", ['{"update": 7, "loss": 4.', '{"update": 8, "dev": {"BLEU": 0.5}', "\x00\x00"]
 )
-def test_a_log_line_that_a_kill_cut_short_is_taken_back(halfway: tuple[Recipe, Path], cut: str) -> None:
+def test_a_log_line_that_a_kill_cut_short_is_taken_back(
+    halfway: tuple[TranslationRecipe, Path], cut: str
+) -> None:
     recipe, run = halfway
     with open(run / "metrics.jsonl", "a", encoding="utf-8") as log:
         log.write(cut)
@@ -268,7 +270,7 @@ def test_a_log_line_that_a_kill_cut_short_is_taken_back(halfway: tuple[Recipe, P
     assert [update for update, dev in log_of(run) if not dev] == list(range(1, 13))
 
 
-def test_a_damaged_log_or_checkpoint_is_named(halfway: tuple[Recipe, Path]) -> None:
+def test_a_damaged_log_or_checkpoint_is_named(halfway: tuple[TranslationRecipe, Path]) -> None:
     recipe, run = halfway
     log, progress = run / "metrics.jsonl", run / "checkpoints" / "0000006" / "progress.json"
     logged, stood = log.read_text(), progress.read_text()
@@ -281,7 +283,9 @@ def test_a_damaged_log_or_checkpoint_is_named(halfway: tuple[Recipe, Path]) -> N
         train(recipe, run, reporter=Silent(), resume=True)
 
 
-def test_a_run_goes_on_from_the_newest_checkpoint_with_an_optimizer(halfway: tuple[Recipe, Path]) -> None:
+def test_a_run_goes_on_from_the_newest_checkpoint_with_an_optimizer(
+    halfway: tuple[TranslationRecipe, Path],
+) -> None:
     recipe, run = halfway
     whole = run / "checkpoints" / "0000006"
     later = whole.with_name("0000007")

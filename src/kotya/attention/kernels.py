@@ -23,9 +23,12 @@ from torch import Tensor
 from kotya.dropout import dropout_mask
 
 _SHORT = 128
+_KEPT = 512
+"""The longest texts whose weights are kept for the backward where heads lie apart."""
 
 Heads = Float[Tensor, "_ _ heads head_size"]
 """Queries, keys or values, split into heads."""
+ByHead = Float[Tensor, "rows heads length head_size"]
 Queries = Float[Tensor, "rows queries heads head_size"]
 Keys = Float[Tensor, "rows keys heads head_size"]
 Mask = Float[Tensor, "#rows 1 #queries keys"]
@@ -77,6 +80,29 @@ def attend(
     if query.shape[1] == 1 and query.device.type == "cpu" and not torch.is_grad_enabled():
         return single(query, key, value, mask=mask)
     return fused(query, key, value, mask=mask, causal=causal, dropout=dropout)
+
+
+def attend_by_head(
+    query: ByHead,
+    key: ByHead,
+    value: ByHead,
+    *,
+    mask: Mask | None = None,
+    causal: bool = False,
+    dropout: float = 0.0,
+) -> ByHead:
+    """The same for self-attention whose heads lie apart already, [rows, heads, length, size of a head]."""
+    length = query.shape[2]
+    training = torch.is_grad_enabled() and query.requires_grad
+    if query.device.type == "cpu" and length <= (_KEPT if training else _SHORT):
+        if causal:
+            triangle = causal_mask(length, length, query.dtype, query.device)
+            mask = triangle if mask is None else mask + triangle
+        output: Tensor = _ShortByHead.apply(query, key, value, mask, dropout)  # type: ignore[no-untyped-call]
+        return output
+    if causal and mask is not None:
+        mask, causal = mask + causal_mask(length, length, query.dtype, query.device), False
+    return F.scaled_dot_product_attention(query, key, value, mask, dropout, causal)
 
 
 def fused(
@@ -131,42 +157,68 @@ def exact(
     return torch.einsum("rhqk,rkhs->rqhs", kept.to(value.dtype), value), weights
 
 
+def _weigh(
+    q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None, dropout: float
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """WV with W = dropout(softmax(QKᵀ/√d + mask)), of [rows·heads, length, size]; the weights, and what was dropped."""
+    scores = torch.bmm(q, k.transpose(1, 2)).mul_(1.0 / math.sqrt(q.shape[-1]))
+    if mask is not None:
+        scores.unflatten(0, (-1, heads)).add_(mask)
+    weights = scores.softmax(-1)
+    drop = dropout_mask(weights.shape, dropout, weights.dtype) if dropout > 0.0 else None
+    return torch.bmm(weights if drop is None else weights * drop, v), weights, drop
+
+
+def _weigh_backward(
+    g: Tensor, q: Tensor, k: Tensor, v: Tensor, weights: Tensor, drop: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients by q, k and v from that by the output."""
+    dropped = weights if drop is None else weights * drop
+    value_gradient = torch.bmm(dropped.transpose(1, 2), g)
+    weight_gradient = torch.bmm(g, v.transpose(1, 2))
+    if drop is not None:
+        weight_gradient.mul_(drop)
+    score_gradient = torch._softmax_backward_data(weight_gradient, weights, -1, weights.dtype)
+    score_gradient.mul_(1.0 / math.sqrt(q.shape[-1]))
+    return torch.bmm(score_gradient, k), torch.bmm(score_gradient.transpose(1, 2), q), value_gradient
+
+
 class _Short(torch.autograd.Function):
-    """y = WV with W = dropout(softmax(QKᵀ/√d + mask)); the weights are kept for the backward, being small here."""
+    """The weights are kept for the backward, being small here."""
 
     @staticmethod
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float
     ) -> Tensor:
-        rows, queries, heads, size = query.shape
+        heads = query.shape[2]
         q, k, v = (_by_head(x) for x in (query, key, value))
-        scores = torch.bmm(q, k.transpose(1, 2)).mul_(1.0 / math.sqrt(size))
-        if mask is not None:
-            scores.view(rows, heads, queries, -1).add_(mask)
-        weights = scores.softmax(-1)
-        drop = dropout_mask(weights.shape, dropout, weights.dtype) if dropout > 0.0 else None
-        output = torch.bmm(weights if drop is None else weights * drop, v)
+        output, weights, drop = _weigh(q, k, v, heads, mask, dropout)
         ctx.save_for_backward(q, k, v, weights, drop)
         ctx.heads = heads
         return _by_length(output, heads)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        q, k, v, weights, drop = ctx.saved_tensors
-        g = _by_head(gradient)
-        dropped = weights if drop is None else weights * drop
-        value_gradient = torch.bmm(dropped.transpose(1, 2), g)
-        weight_gradient = torch.bmm(g, v.transpose(1, 2))
-        if drop is not None:
-            weight_gradient.mul_(drop)
-        score_gradient = torch._softmax_backward_data(weight_gradient, weights, -1, weights.dtype)
-        score_gradient.mul_(1.0 / math.sqrt(q.shape[-1]))
-        query_gradient = torch.bmm(score_gradient, k)
-        key_gradient = torch.bmm(score_gradient.transpose(1, 2), q)
-        query_gradient, key_gradient, value_gradient = (
-            _by_length(x, ctx.heads) for x in (query_gradient, key_gradient, value_gradient)
-        )
-        return query_gradient, key_gradient, value_gradient, None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = _weigh_backward(_by_head(gradient), *ctx.saved_tensors)
+        return *(_by_length(x, ctx.heads) for x in gradients), None, None
+
+
+class _ShortByHead(torch.autograd.Function):
+    """The same where the heads lie apart already."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float
+    ) -> Tensor:
+        q, k, v = (x.flatten(0, 1) for x in (query, key, value))
+        output, weights, drop = _weigh(q, k, v, query.shape[1], mask, dropout)
+        ctx.save_for_backward(q, k, v, weights, drop)
+        return output.view_as(query)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = _weigh_backward(gradient.flatten(0, 1), *ctx.saved_tensors)
+        return *(x.view_as(gradient) for x in gradients), None, None
 
 
 def _by_head(x: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from kotya.attention.kernels import Heads, Keys, Mask, Queries, attend, exact
-from kotya.attention.positions import rotate
+from kotya.attention.packed import Packing, attend_packed
+from kotya.attention.positions import Rotation, rotate, turn
 from kotya.attention.recorder import record, recording
 
 
@@ -78,3 +79,31 @@ class MultiHeadAttention(nn.Module):
         """Self-attention over whole texts."""
         key, value = self.keys_values(x, positions)
         return self.attend(self.queries(x, positions), key, value, mask, causal=causal)
+
+    def packed(
+        self,
+        x: Float[Tensor, "tokens size"],
+        packing: Packing,
+        *,
+        rotation: Rotation | None = None,
+        causal: bool = False,
+        window: int | None = None,
+    ) -> Float[Tensor, "tokens size"]:
+        """Self-attention of packed texts, each over itself."""
+        query, key, value = (
+            layer(x).unflatten(-1, (self.heads, -1)) for layer in (self.query, self.key, self.value)
+        )
+        if rotation is not None:
+            query, key = turn(query, rotation), turn(key, rotation)
+        context = attend_packed(
+            query,
+            key,
+            value,
+            packing,
+            causal=causal,
+            window=window,
+            dropout=self.dropout if self.training else 0.0,
+            layer=self if recording(self) else None,
+        )
+        output: Tensor = self.output(context.flatten(1))
+        return output

@@ -62,13 +62,30 @@ class LearnedPositions(nn.Module):
         return self.weight[positions]
 
 
+Rotation = tuple[Float[Tensor, "*positions half"], Float[Tensor, "*positions half"]]
+"""Cosines and sines of the angles that the pairs of a head's features turn by, at every position."""
+
+
+def rotation(
+    positions: Int[Tensor, "*positions"], size: int, dtype: torch.dtype, base: float = 10000.0
+) -> Rotation:
+    """Angles position · base^(-2i/size), for heads of that size; taken in float32."""
+    frequency = base ** (-torch.arange(0, size, 2, device=positions.device, dtype=torch.float32) / size)
+    angle = positions[..., None].float() * frequency
+    return angle.cos().to(dtype), angle.sin().to(dtype)
+
+
+def turn(
+    x: Float[Tensor, "*tokens heads head_size"], rotation: Rotation
+) -> Float[Tensor, "*tokens heads head_size"]:
+    """Turn each pair (x_i, x_{i+size/2}): then q·k depends on the distance only."""
+    cosine, sine = (part[..., None, :] for part in rotation)
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
+
+
 def rotate(
     x: Float[Tensor, "rows length heads size"], positions: Int[Tensor, "#rows length"]
 ) -> Float[Tensor, "rows length heads size"]:
-    """Turn each pair (x_i, x_{i+size/2}) by position · 10000^(-2i/size): then q·k depends on the distance only."""
-    size = x.shape[-1]
-    frequency = 10000.0 ** (-torch.arange(0, size, 2, device=x.device, dtype=torch.float32) / size)
-    angle = (positions[..., None].float() * frequency)[:, :, None, :]
-    cosine, sine = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
+    """Turn by the angles of these positions."""
+    return turn(x, rotation(positions, x.shape[-1], x.dtype))

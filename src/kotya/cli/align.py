@@ -48,7 +48,7 @@ def align(
     from kotya.cli.options import prepare_workers
     from kotya.inference.alignment import symmetrized
     from kotya.inference.illustration import check_illustration, illustrate
-    from kotya.inference.loading import load
+    from kotya.inference.loading import load_translator
 
     options = reading_options(layer, head, step)
     pairs = read_pairs(file)
@@ -56,11 +56,11 @@ def align(
         pairs = check_illustration(picture, pairs)
     prepare_workers(1, device)
     paths = [model, *(ensemble or [])]
-    aligner = load(paths, device=device, precision=precision).aligner(**options)
+    aligner = load_translator(paths, device=device, precision=precision).aligner(**options)
     if symmetrize is None:
         found = aligner.align(pairs)
     else:
-        reverse = load(symmetrize, device=device, precision=precision).aligner(**options)
+        reverse = load_translator(symmetrize, device=device, precision=precision).aligner(**options)
         found = symmetrized(aligner, reverse, pairs, heuristic.value)
     found = printed(found, as_format)
     if picture is not None:

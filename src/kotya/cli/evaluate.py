@@ -76,7 +76,7 @@ def evaluate(
     from kotya.files import check_file, write_text
     from kotya.inference.evaluation import evaluate as measure
     from kotya.inference.evaluation import evaluate_alignments, recipe_set
-    from kotya.inference.loading import load
+    from kotya.inference.loading import load_translator
     from kotya.text.corpus import TextSource
 
     if output is not None:
@@ -93,9 +93,13 @@ def evaluate(
         raise KotyaError(
             "--layer, --head, --step and --symmetrize say how alignments are read: add --alignments GOLD"
         )
-    translator = load([model, *(ensemble or [])], device=device, precision=precision)
+    translator = load_translator([model, *(ensemble or [])], device=device, precision=precision)
     if alignments is not None:
-        reverse = load(symmetrize, device=device, precision=precision) if symmetrize is not None else None
+        reverse = (
+            load_translator(symmetrize, device=device, precision=precision)
+            if symmetrize is not None
+            else None
+        )
         scored = evaluate_alignments(translator, reverse, *files, alignments, reading)
         print_alignments(scored, as_json=as_json)
         return

@@ -41,10 +41,10 @@ def score(
     """
     from kotya.cli.alignments import read_pairs
     from kotya.cli.options import chosen, prepare_workers
-    from kotya.inference.loading import load
+    from kotya.inference.loading import load_translator
 
     prepare_workers(1, device)
-    translator = load([model, *(ensemble or [])], device=device, precision=precision)
+    translator = load_translator([model, *(ensemble or [])], device=device, precision=precision)
     config = chosen(
         translator,
         normalization=normalization,

@@ -62,15 +62,15 @@ def heads(
     from kotya import folder
     from kotya.errors import KotyaError
     from kotya.inference.attention import attend
-    from kotya.inference.loading import load
+    from kotya.inference.loading import load_translator
     from kotya.pictures.canvas import check_path
     from kotya.pictures.heads import HeadMaps, draw_heads
 
     check_path(output)
     if not sentence.strip():
         raise KotyaError("the sentence is empty: there is nothing to attend to")
-    found = load(model).translate(sentence) if target is None else target
-    maps = attend(folder.load(model), sentence, found)
+    found = load_translator(model).translate(sentence) if target is None else target
+    maps = attend(folder.load(model, task="translation"), sentence, found)
     kinds = [
         HeadMaps("Encoder", maps.source, maps.source, [one.numpy() for one in maps.encoder]),
         HeadMaps("Decoder", maps.inputs, maps.inputs, [one.numpy() for one in maps.decoder]),

@@ -104,7 +104,7 @@ def translate(
     from kotya.cli.options import chosen, prepare_workers
     from kotya.errors import KotyaError
     from kotya.files import check_file
-    from kotya.inference.loading import load
+    from kotya.inference.loading import load_translator
     from kotya.text.corpus import read_input, read_lines
 
     if trace is not None and (sample is not None or prefix is not None):
@@ -119,7 +119,7 @@ def translate(
     if nbest is None and sample is not None and sample > 1 and mbr is None:
         nbest = sample  # whoever draws N wants to see N
     count = prepare_workers(workers, device)
-    translator = load([model, *(ensemble or [])], device=device, precision=precision)
+    translator = load_translator([model, *(ensemble or [])], device=device, precision=precision)
     choice = chosen(
         translator,
         beam=beam,

@@ -11,7 +11,7 @@ from kotya import recipe as recipes
 from kotya.demo.grammar import SHOWN, Corpus, Pair, make_corpus
 from kotya.errors import Fault, KotyaError
 from kotya.files import write_text
-from kotya.inference.loading import load
+from kotya.inference.loading import load_translator
 from kotya.inference.translator import Translator
 from kotya.metrics import Score, translation_scores
 from kotya.pictures.alignment import draw_alignment
@@ -69,7 +69,7 @@ def run(folder: Path, reporter: Reporter, say: Callable[[str], None]) -> Outcome
     seconds = time.monotonic() - began
     if not outcome.finished:
         raise KeyboardInterrupt
-    translator = load(model)
+    translator = load_translator(model)
     outputs = translator.translate([pair.russian for pair in corpus.test])
     bleu = translation_scores(outputs, [pair.english for pair in corpus.test])[0]
     draw(translator, SHOWN[0].russian, outputs[0], picture)

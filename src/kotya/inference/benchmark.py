@@ -13,8 +13,9 @@ import torch
 from kotya import folder as folders
 from kotya.errors import KotyaError
 from kotya.folder import LoadedModel
-from kotya.inference.loading import load
+from kotya.inference.loading import load_translator
 from kotya.inference.translator import Translator
+from kotya.models.seq2seq import Seq2Seq
 from kotya.tasks.translation import collate
 from kotya.text.longest import check_length
 
@@ -39,13 +40,13 @@ def benchmark(
 
     Raises KotyaError where there is no line to translate, or one of more than 4,096 pieces.
     """
-    translator = load(path, device=device)
+    translator = load_translator(path, device=device)
     for number, line in enumerate(lines, start=1):
         check_length(translator.source.encode(line), f"line {number}")
     lines = [line for line in lines if line.strip()]
     if not lines:
         raise KotyaError("there is no line to translate: the benchmark needs some")
-    yield {"what": "load", "seconds": median(lambda: load(path, device=device), repeats)}
+    yield {"what": "load", "seconds": median(lambda: load_translator(path, device=device), repeats)}
     yield encoding(translator, lines, repeats)
     for beam in beams:
         for size in batches:
@@ -142,6 +143,7 @@ def training_step(
     pairs *= max(1, STEP_TOKENS // tokens)
     batch = collate(pairs, source.end, target).to(next(loaded.model.parameters()).device)
     model = loaded.model.train().requires_grad_(True)
+    assert isinstance(model, Seq2Seq)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
 
     def work() -> None:

@@ -11,6 +11,7 @@ from kotya.errors import KotyaError
 from kotya.inference.alignment import symmetrized
 from kotya.inference.translator import Choice, Translator
 from kotya.metrics import AlignmentScores, Score, alignment_scores, translation_scores
+from kotya.tasks.translation_recipe import TranslationRecipe
 from kotya.text.alignments import Gold, check_inside, read_gold
 from kotya.text.corpus import TextSource, read_parallel
 
@@ -104,7 +105,7 @@ def recipe_set(model: Path, part: str) -> tuple[TextSource, TextSource]:
     """The dev or test set of the model's recipe."""
     folders.read_config(model)
     recipe = folders.read_recipe(model)
-    files = getattr(recipe.data, part) if recipe is not None else None
+    files = getattr(recipe.data, part) if isinstance(recipe, TranslationRecipe) else None
     if recipe is None or files is None:
         raise KotyaError(
             f"{model}: its recipe names no {part} set; give two files: kotya evaluate MODEL SOURCE TARGET"

@@ -17,7 +17,7 @@ import torch
 
 from kotya.errors import KotyaError
 from kotya.inference.evaluation import recipe_set
-from kotya.inference.loading import load
+from kotya.inference.loading import load_translator
 from kotya.inference.translator import Choice, Translator
 from kotya.metrics import Interval, bleu_interval
 from kotya.pictures.lengths import Curve, draw_lengths
@@ -100,7 +100,7 @@ def compare(
     buckets(sources)  # too few lines should be said before minutes of translating
     reports = []
     for path, name in zip(models, names(models), strict=True):
-        translator = load(path)
+        translator = load_translator(path)
         torch.set_num_threads(1)
         found = bleu_by_length(sources, references, translate_all(translator, sources, workers))
         torch.set_num_threads(threads)

@@ -7,6 +7,7 @@ from pathlib import Path
 from kotya import folder as folders
 from kotya.errors import Fault, KotyaError
 from kotya.interop.marian import Marian, read_json, read_marian
+from kotya.tasks.translation_recipe import TranslationFolder
 
 READERS: dict[str, Callable[[Path], Marian]] = {"marian": read_marian}
 """`model_type` of `config.json`, and who reads it."""
@@ -17,9 +18,7 @@ FILES = ["*.json", "*.safetensors", "*.spm"]
 def import_model(source: str, output: Path) -> Marian:
     """Read the model that `source` names and write it to a new folder of kotya's. Raises KotyaError (see `read`)."""
     model = read(source)
-    config = folders.FolderConfig(
-        task="translation", model=model.config, search=model.search, banned=model.banned
-    )
+    config = TranslationFolder(model=model.config, search=model.search, banned=model.banned)
     vocabularies = (model.source, model.target)
     folders.create(output, config=config, vocabularies=vocabularies, recipe=None, model=model.model)
     return model

@@ -19,12 +19,12 @@ from kotya.attention.positions import Layout, LearnedPositions, SinusoidalPositi
 from kotya.config import Config, DropoutRate, wrong
 from kotya.dropout import Dropout
 
-Activation = Literal["relu", "gelu", "swish", "swiglu"]
+Activation = Literal["relu", "gelu", "swish", "swiglu", "geglu"]
 Normalization = Literal["layer", "rms"]
 
 
-class BlockConfig(Config):
-    """What every layer of a Transformer is made of, and the embeddings under them."""
+class LayerConfig(Config):
+    """What every layer of a Transformer is made of."""
 
     kind: str
     size: int = Field(256, ge=1)
@@ -42,9 +42,14 @@ class BlockConfig(Config):
     norm: Literal["post", "pre"] = "post"
     normalization: Normalization = "layer"
     activation: Activation = "relu"
-    """`swiglu` has a gate, and a third matrix (Shazeer 2020)."""
+    """`swiglu` and `geglu` have a gate, and a third matrix (Shazeer 2020)."""
     bias: bool = True
     """Biases on linear layers and norms."""
+
+
+class BlockConfig(LayerConfig):
+    """A layer, and the embeddings under the layers."""
+
     positions: Literal["sinusoidal", "learned", "rotary"] = "sinusoidal"
     position_layout: Layout = "interleaved"
     """Order of sines and cosines: the paper's, or MarianMT's halves."""
@@ -102,11 +107,14 @@ class TransformerPartConfig(Config):
         )
 
 
-def normalization(config: BlockConfig) -> nn.Module:
-    """Layer norm (Ba et al. 2016), or RMSNorm (Zhang and Sennrich 2019), which only scales."""
+def normalization(config: LayerConfig, epsilon: float | None = None) -> nn.Module:
+    """Layer norm (Ba et al. 2016), or RMSNorm (Zhang and Sennrich 2019), which only scales.
+
+    `epsilon` under the root: 1e-5 unless said, of RMSNorm 1e-6.
+    """
     if config.normalization == "rms":
-        return nn.RMSNorm(config.size, eps=1e-6)
-    return nn.LayerNorm(config.size, bias=config.bias)
+        return nn.RMSNorm(config.size, eps=epsilon or 1e-6)
+    return nn.LayerNorm(config.size, eps=epsilon or 1e-5, bias=config.bias)
 
 
 def linear(inputs: int, outputs: int, bias: bool) -> nn.Linear:
@@ -147,24 +155,24 @@ class Embedding(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """FFN(x) = activation(x W_inner) W_outer, or with a gate: (swish(x W_gate) · x W_inner) W_outer."""
+    """FFN(x) = activation(x W_inner) W_outer, or with a gate: (activation(x W_gate) · x W_inner) W_outer."""
 
-    def __init__(self, config: BlockConfig) -> None:
+    def __init__(self, config: LayerConfig) -> None:
         super().__init__()
         self.activation = config.activation
         self.inner = linear(config.size, config.feed_forward, config.bias)
-        self.gate = (
-            linear(config.size, config.feed_forward, config.bias) if config.activation == "swiglu" else None
-        )
+        gated = config.activation in ("swiglu", "geglu")
+        self.gate = linear(config.size, config.feed_forward, config.bias) if gated else None
         self.outer = linear(config.feed_forward, config.size, config.bias)
         self.dropout = Dropout(config.feed_forward_dropout)
 
-    def forward(self, x: Float[Tensor, "rows length size"]) -> Float[Tensor, "rows length size"]:
+    def forward(self, x: Float[Tensor, "*tokens size"]) -> Float[Tensor, "*tokens size"]:
         inner = self.inner(x)
         if self.activation == "relu":
             hidden = self.dropout.relu(inner)
         elif self.gate is not None:
-            hidden = self.dropout(F.silu(self.gate(x)) * inner)
+            gate = self.gate(x)
+            hidden = self.dropout((F.silu(gate) if self.activation == "swiglu" else F.gelu(gate)) * inner)
         else:
             hidden = self.dropout(F.gelu(inner) if self.activation == "gelu" else F.silu(inner))
         output: Tensor = self.outer(hidden)
@@ -174,26 +182,27 @@ class FeedForward(nn.Module):
 class Residual(nn.Module):
     """What stands around every sublayer: a norm before it or after it, dropout, and the sum with its input."""
 
-    def __init__(self, config: BlockConfig) -> None:
+    def __init__(self, config: LayerConfig, norm: nn.Module | None = None) -> None:
+        """`norm`: another than that of the config."""
         super().__init__()
-        self.norm = normalization(config)
+        self.norm = normalization(config) if norm is None else norm
         self.pre = config.norm == "pre"
         self.dropout = Dropout(config.dropout)
 
-    def before(self, x: Float[Tensor, "rows length size"]) -> Float[Tensor, "rows length size"]:
+    def before(self, x: Float[Tensor, "*tokens size"]) -> Float[Tensor, "*tokens size"]:
         normed: Tensor = self.norm(x) if self.pre else x
         return normed
 
     def after(
-        self, x: Float[Tensor, "rows length size"], output: Float[Tensor, "rows length size"]
-    ) -> Float[Tensor, "rows length size"]:
+        self, x: Float[Tensor, "*tokens size"], output: Float[Tensor, "*tokens size"]
+    ) -> Float[Tensor, "*tokens size"]:
         total = self.dropout.add(x, output)
         normed: Tensor = total if self.pre else self.norm(total)
         return normed
 
 
 def attention_layer(
-    config: BlockConfig, *, rotary: bool, memory_size: int | None = None
+    config: LayerConfig, *, rotary: bool, memory_size: int | None = None
 ) -> MultiHeadAttention:
     attention = MultiHeadAttention(
         config.size,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kotya.attention.reading import Reading, cross_layers, read, watch
 from kotya.errors import KotyaError
+from kotya.models.lm import LanguageModel
 from kotya.models.seq2seq import Memory, Seq2Seq
 from kotya.search.ensemble import Ensemble
 from kotya.search.hypothesis import Roles
@@ -40,7 +41,7 @@ class Coverage:
 
 
 def cross_attention(
-    model: Seq2Seq, inputs: Int[Tensor, "1 length"], memory: Memory
+    model: Seq2Seq | LanguageModel, inputs: Int[Tensor, "1 length"], memory: Memory
 ) -> Float[Tensor, "length source"]:
     """Attention of every target position on the source, mean over the heads of the last layer that looks there."""
     if not cross_layers(model.decoder):

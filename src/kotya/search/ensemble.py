@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kotya.errors import Fault
+from kotya.models.lm import LanguageModel
 from kotya.models.seq2seq import DecoderState, Memory, Seq2Seq
 
 
@@ -31,9 +32,12 @@ class EnsembleState:
 
 
 class Ensemble:
-    """Models with equal target vocabularies. One model is an ensemble of one, at no cost."""
+    """Models with equal target vocabularies. One model is an ensemble of one, at no cost.
 
-    def __init__(self, models: Sequence[Seq2Seq], end: int, name: str = "the model") -> None:
+    To a language model every source is the same: a prompt is a prefix of the output.
+    """
+
+    def __init__(self, models: Sequence[Seq2Seq | LanguageModel], end: int, name: str = "the model") -> None:
         """`name` is what errors call it."""
         self.models = list(models)
         self.end, self.name = end, name

@@ -39,7 +39,10 @@ class Task(Protocol):
     micro-batches and ranks add up to exactly what one batch gives."""
 
     metric: str
-    """The metric that says which checkpoint is best; higher is better."""
+    """The metric that says which checkpoint is best."""
+
+    lower_is_better: bool
+    """Of that metric."""
 
     rounds: int
     """Of an epoch: a large corpus is drawn, sorted and sampled a part at a time."""

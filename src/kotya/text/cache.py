@@ -267,13 +267,13 @@ def build(
     write_whole(folder / "cache.json", json.dumps(description).encode())
 
 
-def progress_bar(total: int | None) -> Progress:
+def progress_bar(total: int | None, what: str = "pairs") -> Progress:
     """A bar on stderr, shown where a person looks at it."""
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %  {task.fields[pairs]:,} pairs"),
+        TextColumn("{task.percentage:>3.0f} %  {task.fields[pairs]:,} " + what),
         TimeRemainingColumn(),
         console=console,
         transient=True,

@@ -6,20 +6,23 @@ file alone restores them and any program that reads such files appends `end` as 
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from kotya.errors import KotyaError
 from kotya.files import write_text
-from kotya.text import bpe
+from kotya.text import bpe, wordpiece
+from kotya.text.tokenizer_file import piece_list, plain_text_only, with_roles, without_placeholders
 
-ROLES = ("pad", "unknown", "begin", "end")
+ROLES = ("pad", "unknown", "begin", "end", "mask")
 SAMPLES = 64  # sampled segmentations of a word under BPE-dropout; an occurrence takes one of them
 WORDS = (
     100_000  # words whose samples are kept; sampling is a pure function, so forgetting them changes nothing
@@ -35,7 +38,10 @@ class Samples:
 
 
 class Vocabulary:
-    """Pieces and ids. `pad`, `begin`, `end` may coincide; `unknown` is None where nothing is unencodable."""
+    """Pieces and ids. `pad`, `begin`, `end` may coincide; `unknown` is None where nothing is unencodable.
+
+    A vocabulary for encoders has a `mask` too. Its `begin` is what BERT calls [CLS], its `end` [SEP].
+    """
 
     def __init__(
         self,
@@ -45,14 +51,18 @@ class Vocabulary:
         unknown: int | None,
         begin: int,
         end: int,
+        mask: int | None = None,
+        separators: int = 1,
         size: int | None = None,
     ) -> None:
-        """`size`: the ids, where the tokenizer makes more pieces than that (an import may); the rest become unknown.
+        """`separators`: ends between the two texts of a pair, 2 in RoBERTa. `size`: the ids, where the tokenizer makes
+        more pieces than that (an import may); the rest become unknown.
 
         Raises KotyaError where a part's id is not in the tokenizer.
         """
-        self.pad, self.unknown, self.begin, self.end = pad, unknown, begin, end
-        self._content = with_roles(json.loads(tokenizer.to_str()), self.roles, size)
+        self.pad, self.unknown, self.begin, self.end, self.mask = pad, unknown, begin, end, mask
+        self.separators = separators
+        self._content = with_roles(json.loads(tokenizer.to_str()), self.roles, size, separators)
         names = piece_list(self._content["model"])
         self._folded = size is not None and size < len(names)
         self._pieces = without_placeholders(names[:size])
@@ -76,6 +86,22 @@ class Vocabulary:
     def learn(cls, lines: Iterable[str], size: int) -> "Vocabulary":
         """Learn BPE (see bpe.learn) with pad 0, unknown 1, begin 2, end 3."""
         return cls(bpe.learn(lines, size), pad=0, unknown=1, begin=2, end=3)
+
+    @classmethod
+    def learn_masked(cls, lines: Iterable[str], size: int) -> "Vocabulary":
+        """Learn BPE with a mask as its last piece."""
+        content = json.loads(bpe.learn(lines, size - 1).to_str())
+        pieces = content["model"]["vocab"]
+        mask = pieces["<mask>"] = len(pieces)
+        return cls(Tokenizer.from_str(json.dumps(content)), pad=0, unknown=1, begin=2, end=3, mask=mask)
+
+    @classmethod
+    def learn_wordpiece(
+        cls, lines: Callable[[], Iterable[str]], size: int, *, lowercase: bool
+    ) -> "Vocabulary":
+        """Learn WordPiece (see wordpiece.learn) with pad 0, unknown 1, [CLS] 2, [SEP] 3, mask 4."""
+        tokenizer = wordpiece.learn(lines, size, lowercase=lowercase)
+        return cls(tokenizer, pad=0, unknown=1, begin=2, end=3, mask=4)
 
     @classmethod
     def from_codes(cls, codes: Path, lines: Iterable[str]) -> "Vocabulary":
@@ -125,6 +151,26 @@ class Vocabulary:
             (self._known(one.ids), words_at(text, one.offsets))
             for text, one in zip(texts, encoded, strict=True)
         ]
+
+    def encode_spans(self, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """The ids of many texts, and for every id the characters of its text it stands for, [start, stop)."""
+        encoded = self._engine.encode_batch(list(texts), add_special_tokens=False)
+        return [(self._known(one.ids), one.offsets) for one in encoded]
+
+    def wrapped(self, first: Sequence[int], second: Sequence[int] | None = None) -> list[int]:
+        """[CLS] A [SEP], or [CLS] A [SEP] B [SEP]: a text or a pair as an encoder reads it."""
+        ids = [self.begin, *first, self.end]
+        return ids if second is None else [*ids, *[self.end] * (self.separators - 1), *second, self.end]
+
+    def word_starts(self) -> NDArray[np.bool_]:
+        """Of every piece whether a word may begin with it; of those in its middle or at its end it is false."""
+        model = self._content["model"]
+        prefix, mark = model.get("continuing_subword_prefix"), bpe.SPACE
+        if prefix:
+            return np.array([not piece.startswith(prefix) for piece in self._pieces])
+        if any(piece.startswith(BYTE_SPACE) for piece in self._pieces):  # byte-level BPE, as GPT-2's
+            mark = BYTE_SPACE
+        return np.array([piece.startswith(mark) for piece in self._pieces])
 
     def _known(self, ids: Iterable[int]) -> list[int]:
         """Pieces past the last id are unknown."""
@@ -257,6 +303,7 @@ class Vocabulary:
 
 
 BYTE_PIECES = frozenset(bpe.BYTES)
+BYTE_SPACE = "Ġ"
 
 
 def words_at(text: str, spans: Iterable[tuple[int, int]]) -> list[int]:
@@ -283,12 +330,14 @@ def from_text(text: str) -> Vocabulary:
             "codes of subword-nmt; `kotya vocabulary learn TEXT --codes CODES` makes a vocabulary of them"
         )
     try:
-        named = json.loads(text)["post_processor"]["special_tokens"]
+        processor = json.loads(text)["post_processor"]
+        named = processor["special_tokens"]
+        separators = sum("end" in str(one) for one in processor["pair"]) - 1
         parts = {role: int(named[role]["ids"][0]) for role in ROLES if role in named}
         folded = [int(number) for number in named["unknown"]["ids"][1:]] if "unknown" in named else []
     except (ValueError, KeyError, TypeError, IndexError):
         raise KotyaError("not a vocabulary (tokenizer.json) that kotya wrote") from None
-    missing = [role for role in ROLES if role != "unknown" and role not in parts]
+    missing = [role for role in ROLES if role not in ("unknown", "mask") and role not in parts]
     if missing:
         raise KotyaError(f"the tokenizer does not say which id is {missing[0]}")
     try:
@@ -301,79 +350,7 @@ def from_text(text: str) -> Vocabulary:
         unknown=parts.get("unknown"),
         begin=parts["begin"],
         end=parts["end"],
+        mask=parts.get("mask"),
+        separators=separators,
         size=min(folded, default=None),
     )
-
-
-def piece_list(model: dict[str, Any]) -> list[str]:
-    """Pieces in the order of their ids. Raises KotyaError where ids are not 0, 1, 2, …"""
-    if model["type"] == "Unigram":
-        return [piece for piece, _ in model["vocab"]]
-    pieces = sorted(model["vocab"], key=model["vocab"].__getitem__)
-    if model["vocab"] and model["vocab"][pieces[-1]] != len(pieces) - 1:
-        raise KotyaError(
-            f"the vocabulary has {len(pieces)} pieces but ids up to {model['vocab'][pieces[-1]]}"
-        )
-    return pieces
-
-
-def without_placeholders(names: list[str]) -> list[str]:
-    """The pieces as they are written: an import puts a space before those of the other language, which no text has.
-
-    The space stays where the rest is another piece's name.
-    """
-    taken = set(names)
-    return [bare if (bare := name.removeprefix(" ")) not in taken else name for name in names]
-
-
-def with_roles(content: dict[str, Any], roles: dict[str, int], size: int | None) -> dict[str, Any]:
-    """The tokenizer's file with the roles named in its post-processor, which appends end, and as special tokens.
-
-    Pieces from `size` on are listed with `unknown`.
-    """
-    pieces = piece_list(content["model"])
-    named: dict[str, dict[str, Any]] = {
-        role: {"id": role, "ids": [number], "tokens": [pieces[number] if number < len(pieces) else role]}
-        for role, number in roles.items()
-    }
-    if size is not None and "unknown" in named:
-        named["unknown"]["ids"] += range(size, len(pieces))
-        named["unknown"]["tokens"] += pieces[size:]
-    text = {"Sequence": {"id": "A", "type_id": 0}}
-    other = {"Sequence": {"id": "B", "type_id": 0}}
-    end = {"SpecialToken": {"id": "end", "type_id": 0}}
-    processor = {
-        "type": "TemplateProcessing",
-        "single": [text, end],
-        "pair": [text, end, other, end],
-        "special_tokens": named,
-    }
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-    added = [
-        {"id": number, "content": pieces[number], **flags}
-        for number in sorted(set(roles.values()))
-        if number < len(pieces)
-    ]
-    return {
-        **content,
-        "added_tokens": added,
-        "truncation": None,
-        "padding": None,
-        "post_processor": processor,
-    }
-
-
-def plain_text_only(content: dict[str, Any], special: frozenset[int]) -> dict[str, Any]:
-    """The same tokenizer for text alone: no text is ever taken for a special piece.
-
-    Special tokens are not searched for, and a Unigram model, which would find them as ordinary pieces, has their names
-    preceded by a space: a space never reaches the model, which sees ▁ instead.
-    """
-    model = content["model"]
-    if model["type"] == "Unigram":
-        vocab = [
-            [f" {piece}" if number in special else piece, score]
-            for number, (piece, score) in enumerate(model["vocab"])
-        ]
-        model = {**model, "vocab": vocab}
-    return {**content, "added_tokens": [], "post_processor": None, "model": model}

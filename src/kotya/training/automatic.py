@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kotya import recipe as recipes
-from kotya.recipe import Recipe
+from kotya.tasks.settings import TaskRecipe
 from kotya.text.corpus import TextSource, parallel_marked
 
 
@@ -47,7 +47,7 @@ def recipe_for(
     overrides: Sequence[str] = (),
     *,
     vocabularies: Sequence[Path] = (),
-) -> tuple[Recipe, list[str]]:
+) -> tuple[TaskRecipe, list[str]]:
     """The recipe and, line by line, what was chosen and why. Raises KotyaError for files that are bad input.
 
     `vocabularies` are files to use instead of learning: one for both languages, or the source's and the target's.

@@ -6,6 +6,7 @@ from pathlib import Path
 from kotya import folder as folders
 from kotya.config import differences
 from kotya.errors import KotyaError
+from kotya.models.empty import build_empty
 from kotya.training import checkpoint
 
 
@@ -25,7 +26,7 @@ def average(sources: Sequence[Path], output: Path, *, last: int | None = None) -
     run = owner(chosen[0])
     tensors = checkpoint.average(chosen)
     config, vocabularies = folders.read_config(run), folders.read_vocabularies(run)
-    model = folders.build_empty(config.model, *(len(vocabulary) for vocabulary in vocabularies))
+    model = build_empty(lambda: config.build(vocabularies))
     folders.assign(model, tensors, run)
     folders.create(
         output, config=config, vocabularies=vocabularies, recipe=folders.read_recipe(run), model=model

@@ -20,7 +20,7 @@ from torch import nn
 
 from kotya.errors import Fault
 from kotya.folder import WEIGHTS, read_weights, save_weights, weights
-from kotya.recipe import TrainingConfig
+from kotya.tasks.settings import TrainingConfig
 from kotya.tasks.task import Indices, Task
 from kotya.training import checkpoint
 from kotya.training.checkpoint import Progress
@@ -79,10 +79,11 @@ class Loop:
         if self.config.tensorboard:
             # what a killed run wrote past its checkpoint is hidden, so that no curve runs twice
             writer = import_tensorboard()(self.run / "tensorboard", purge_step=self.progress.update + 1)
+        every = self.config.evaluate_every or max(1, self.epoch() // self.config.accumulate)
         self.reporter.start(updates, self.progress.update)
         try:
             with _signals(self._stop), open(self.run / "metrics.jsonl", "a", encoding="utf-8") as log:
-                self._run(updates, log, writer)
+                self._run(updates, every, log, writer)
             metrics = self._finish() if self.stopped is None else self.progress.best
         finally:
             self.reporter.stop()
@@ -95,13 +96,16 @@ class Loop:
         if self.config.updates is not None:
             return self.config.updates
         assert self.config.epochs is not None
-        batches = self.config.epochs * self.task.rounds * len(self.task.round(0))
-        return max(1, batches // self.config.accumulate)
+        return max(1, self.config.epochs * self.epoch() // self.config.accumulate)
+
+    def epoch(self) -> int:
+        """Batches of an epoch."""
+        return self.task.rounds * len(self.task.round(0))
 
     def _stop(self, why: str) -> None:
         self.stopped = why
 
-    def _run(self, updates: int, log: Any, writer: Any) -> None:
+    def _run(self, updates: int, every: int, log: Any, writer: Any) -> None:
         progress, config = self.progress, self.config
         stream = self._batches()
         began, before = time.monotonic(), progress.seconds
@@ -121,7 +125,7 @@ class Loop:
             reported = now
             log.write(json.dumps({"update": progress.update, **record}) + "\n")
             self.reporter.step(progress.update, record)
-            due = progress.update % config.evaluate_every == 0 or progress.update == updates
+            due = progress.update % every == 0 or progress.update == updates
             if due:
                 log.flush()
                 self._evaluate(log, writer)
@@ -200,8 +204,7 @@ class Loop:
         progress = self.progress
         self.model.eval()
         evaluation = self.task.evaluate(self.model, self.autocast)
-        name = self.task.metric
-        best = not progress.best or evaluation.metrics[name] > progress.best[name]
+        best = not progress.best or self._better(evaluation.metrics, progress.best)
         if best:
             progress.best, progress.best_update, progress.stale = evaluation.metrics, progress.update, 0
         else:
@@ -216,6 +219,10 @@ class Loop:
         if best:  # before the checkpoint: a resumed run knows of no best model that the folder does not hold
             save_weights(self.run / WEIGHTS, weights(self.model))
         self._save()
+
+    def _better(self, one: dict[str, float], other: dict[str, float]) -> bool:
+        sign = -1 if self.task.lower_is_better else 1
+        return sign * one[self.task.metric] > sign * other[self.task.metric]
 
     def _save(self) -> None:
         checkpoint.save(self.run, self.model, self.optimizer, self.progress)
@@ -240,7 +247,7 @@ class Loop:
             evaluation = self.task.evaluate(self.model, self.autocast)
             name = self.task.metric
             value, most = evaluation.metrics[name], progress.best[name]
-            better = value > most
+            better = self._better(evaluation.metrics, progress.best)
             which = "kept: the average" if better else "kept: the best"
             self.reporter.say(
                 f"average of the last {len(last)}: dev {name} {value:.2f}; "

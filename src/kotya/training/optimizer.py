@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from kotya.recipe import TrainingConfig
+from kotya.tasks.settings import TrainingConfig
 
 
 def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
@@ -21,11 +21,12 @@ def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Ada
 
 def learning_rate(config: TrainingConfig, update: int, updates: int) -> float:
     """Of update 1, 2, …: up in a line over the warm-up, then as the schedule says, to the last of `updates`."""
-    if update <= config.warmup:
-        return config.learning_rate * update / config.warmup
+    warmup = config.warmup if config.warmup >= 1 else max(1, round(config.warmup * updates))
+    if update <= warmup:
+        return config.learning_rate * update / warmup
     if config.schedule == "inverse-sqrt":
-        return config.learning_rate * math.sqrt(config.warmup / update)
-    left = max(0.0, (updates - update) / max(1, updates - config.warmup))
+        return config.learning_rate * math.sqrt(warmup / update)
+    left = max(0.0, (updates - update) / max(1, updates - warmup))
     if config.schedule == "cosine":
         return config.learning_rate * 0.5 * (1.0 - math.cos(math.pi * left))
     return config.learning_rate * (left if config.schedule == "linear" else 1.0)

@@ -10,7 +10,7 @@ from kotya import recipe as recipes
 from kotya.config import differences
 from kotya.errors import KotyaError
 from kotya.files import write_text
-from kotya.recipe import Recipe
+from kotya.tasks.settings import TaskRecipe
 from kotya.text.cache import content_hash
 from kotya.training.checkpoint import list_checkpoints
 
@@ -23,7 +23,7 @@ BUDGET = ("training.updates", "training.epochs")
 """Settings that may grow."""
 
 
-def check_unchanged(recipe: Recipe, stored: Recipe, run: Path, *, growing: bool = False) -> None:
+def check_unchanged(recipe: TaskRecipe, stored: TaskRecipe, run: Path, *, growing: bool = False) -> None:
     """Raises KotyaError naming every setting that is not as the run began; with `growing` the budget may be larger."""
     changed = [
         f"{key}={before} (now {now})"
@@ -37,7 +37,7 @@ def check_unchanged(recipe: Recipe, stored: Recipe, run: Path, *, growing: bool 
         )
 
 
-def reopen(recipe: Recipe, run: Path) -> list[str]:
+def reopen(recipe: TaskRecipe, run: Path) -> list[str]:
     """Prepare a run to go on, and say what is new of it. Raises KotyaError where it is no run, or not this one."""
     if not (run / "recipe.yaml").exists():
         raise KotyaError(f"{run}: no run of `kotya train`: it has no recipe.yaml; name another --output")
@@ -56,13 +56,13 @@ def reopen(recipe: Recipe, run: Path) -> list[str]:
     return []
 
 
-def note_data(recipe: Recipe, run: Path) -> None:
+def note_data(recipe: TaskRecipe, run: Path) -> None:
     """Write down what the data of a run is."""
     (run / DATA).parent.mkdir(exist_ok=True)
     write_text(run / DATA, json.dumps(hashes(recipe), indent=1) + "\n")
 
 
-def check_data(recipe: Recipe, run: Path) -> None:
+def check_data(recipe: TaskRecipe, run: Path) -> None:
     """Raises KotyaError naming the files whose contents are not those that the run began with."""
     try:
         began = dict[str, str](json.loads((run / DATA).read_text(encoding="utf-8")))
@@ -79,7 +79,7 @@ def check_data(recipe: Recipe, run: Path) -> None:
         )
 
 
-def hashes(recipe: Recipe) -> dict[str, str]:
+def hashes(recipe: TaskRecipe) -> dict[str, str]:
     """Of the files that a run learns from or is chosen by, by their place in the recipe."""
     files = recipe.data.learned_from(recipe.data_root())
     return {key: content_hash(path) for key, path in files.items()}

@@ -1,0 +1,290 @@
+"""Sequences side by side, without padding: [tokens, …], where attention never crosses from one to the next.
+
+Everything of a Transformer but attention runs on the tokens as they stand. Attention runs
+- on CPU, on groups of equal or near length, a dense batched call each: heads are laid apart while the tokens are
+  gathered into their groups, one copy for both; a group is padded while that costs less than one group more;
+- on a GPU in half precision, in a kernel for sequences of any length (PyTorch's `varlen_attn`, FlashAttention);
+  elsewhere, and with dropout on the weights, which that kernel has not, on the padded batch.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from kotya.attention.kernels import Mask, attend_by_head, exact
+from kotya.attention.recorder import record
+
+_GROUP = 600
+"""What one group more costs, in scores of one head that are computed in vain; 200 to 2,000 gave the same speed."""
+
+Tokens = Float[Tensor, "tokens heads head_size"]
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Where sequences begin and end in [tokens, …]. What follows from the lengths is computed at need, once."""
+
+    lengths: tuple[int, ...]
+    """Of the sequences in order, in tokens, none empty; on the host."""
+    device: torch.device
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], device: torch.device | str = "cpu") -> "Packing":
+        """Raises ValueError for an empty sequence."""
+        if min(lengths, default=1) < 1:
+            raise ValueError("a packed sequence has one token at least")
+        return cls(tuple(lengths), torch.device(device))
+
+    @property
+    def tokens(self) -> int:
+        return self.ends[-1] if self.lengths else 0
+
+    @property
+    def longest(self) -> int:
+        return max(self.lengths, default=0)
+
+    @cached_property
+    def ends(self) -> list[int]:
+        return list(accumulate(self.lengths))
+
+    @cached_property
+    def offsets(self) -> Int[Tensor, "bounds"]:
+        """Where each sequence begins, and the number of tokens: one more than there are sequences."""
+        return torch.tensor([0, *self.ends], dtype=torch.int32, device=self.device)
+
+    @cached_property
+    def starts(self) -> Int[Tensor, "sequences"]:
+        """The place of each sequence's first token."""
+        return self.offsets[:-1].long()
+
+    @cached_property
+    def counts(self) -> Int[Tensor, "sequences"]:
+        """The lengths."""
+        return torch.tensor(self.lengths, device=self.device)
+
+    @cached_property
+    def rows(self) -> Int[Tensor, "tokens"]:
+        """Which sequence every token is of."""
+        every = torch.arange(len(self.lengths), device=self.device)
+        return every.repeat_interleave(self.counts, output_size=self.tokens)
+
+    @cached_property
+    def positions(self) -> Int[Tensor, "tokens"]:
+        """Of every token in its own sequence, from 0."""
+        return torch.arange(self.tokens, device=self.device) - self.starts[self.rows]
+
+    @cached_property
+    def slots(self) -> Int[Tensor, "tokens"]:
+        """The place of every token in the padded batch, flattened."""
+        return self.rows * self.longest + self.positions
+
+    def pad(self, x: Float[Tensor, "tokens *rest"]) -> Float[Tensor, "sequences longest *rest"]:
+        """The sequences one a row, with zeros behind them."""
+        flat = x.new_zeros(len(self.lengths) * self.longest, *x.shape[1:])
+        padded: Tensor = flat.index_copy(0, self.slots, x).unflatten(0, (len(self.lengths), self.longest))
+        return padded
+
+    def unpad(self, x: Float[Tensor, "sequences longest *rest"]) -> Float[Tensor, "tokens *rest"]:
+        """The way back."""
+        tokens: Tensor = x.flatten(0, 1).index_select(0, self.slots)
+        return tokens
+
+    @cached_property
+    def _layouts(self) -> dict[int, "_Layout"]:
+        return {}
+
+    def layout(self, heads: int) -> "_Layout":
+        """How so many heads lie in groups; made for the first layer, and kept for the others."""
+        if heads not in self._layouts:
+            self._layouts[heads] = _Layout(self, heads)
+        return self._layouts[heads]
+
+
+def attend_packed(
+    query: Tokens,
+    key: Tokens,
+    value: Tokens,
+    packing: Packing,
+    *,
+    causal: bool = False,
+    window: int | None = None,
+    dropout: float = 0.0,
+    layer: nn.Module | None = None,
+) -> Tokens:
+    """Every sequence reads itself; a token sees `window` tokens to either side, all of them without one.
+
+    `dropout` is on the weights. `layer`: whose weights the recorder that is open takes.
+    """
+    if layer is not None:
+        return _recorded(query, key, value, packing, causal, window, dropout, layer)
+    if query.device.type == "cpu":
+        return _grouped(query, key, value, packing, causal, window, dropout)
+    if dropout == 0.0 and _has_varlen(query):
+        return _varlen(query, key, value, packing, causal, window)
+    q, k, v = (packing.pad(x).transpose(1, 2) for x in (query, key, value))
+    mask = _mask(packing.lengths, causal, window, query)
+    output = attend_by_head(q, k, v, mask=mask, causal=causal, dropout=dropout)
+    return packing.unpad(output.transpose(1, 2))
+
+
+def _mask(lengths: Sequence[int], causal: bool, window: int | None, like: Tensor) -> Mask | None:
+    """What sequences of these lengths, one a row, may see. Behind causal ones padding is harmless."""
+    longest = max(lengths)
+    real = torch.arange(longest, device=like.device) < torch.tensor(lengths, device=like.device)[:, None]
+    padded = not causal and min(lengths) < longest
+    if window is None or window >= longest - 1:
+        return _additive(real[:, None, None], like) if padded else None
+    place = torch.arange(longest, device=like.device)
+    allowed = ((place[:, None] - place).abs() <= window)[None]
+    if padded:
+        # padding sees padding: a query that saw nothing would be NaN, and so would gradients
+        allowed = allowed & (real[:, None, :] | ~real[:, :, None])
+    return _additive(allowed[:, None], like)
+
+
+def _additive(allowed: Tensor, like: Tensor) -> Mask:
+    return torch.zeros(allowed.shape, dtype=like.dtype, device=like.device).masked_fill_(~allowed, -torch.inf)
+
+
+def _recorded(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    packing: Packing,
+    causal: bool,
+    window: int | None,
+    dropout: float,
+    layer: nn.Module,
+) -> Tensor:
+    """The formula as it stands, on the padded batch; its weights [sequences, heads, longest, longest] are recorded."""
+    padded = (packing.pad(x) for x in (query, key, value))
+    output, weights = exact(
+        *padded, mask=_mask(packing.lengths, causal, window, query), causal=causal, dropout=dropout
+    )
+    record(layer, weights)
+    return packing.unpad(output)
+
+
+# ── CPU: groups ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def grouped(lengths: Sequence[int]) -> list[list[int]]:
+    """Sequences by length, the longest first, in groups: one ends where its padding would cost more than a new one."""
+    groups: list[list[int]] = []
+    longest, waste = 0, 0
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        waste += longest**2 - lengths[row] ** 2
+        if not groups or waste > _GROUP:
+            groups.append([])
+            longest, waste = lengths[row], 0
+        groups[-1].append(row)
+    return groups
+
+
+class _Layout:
+    """Slots, one for every head of every token and of the padding: [group][row, head, position] flattened."""
+
+    def __init__(self, packing: Packing, heads: int) -> None:
+        self.groups = [[packing.lengths[row] for row in rows] for rows in grouped(packing.lengths)]
+        """The lengths in every group."""
+        self.shapes = [(len(lengths), heads, max(lengths)) for lengths in self.groups]
+        tokens, filled = [], []
+        for rows, lengths in zip(grouped(packing.lengths), self.groups, strict=True):
+            place = torch.arange(max(lengths))
+            real = place < torch.tensor(lengths)[:, None]
+            token = packing.starts[rows][:, None] + torch.where(real, place, 0)
+            tokens.append((token[:, None] * heads + torch.arange(heads)[:, None]).flatten())
+            filled.append(real[:, None].expand(-1, heads, -1).flatten())
+        real = torch.cat(filled)
+        self.token = torch.cat(tokens)
+        """[slots]: which of [tokens·heads] stands there; in padding, the sequence's first token."""
+        self.padding = (~real).nonzero()[:, 0]
+        places = real.nonzero()[:, 0]
+        self.slot = torch.empty_like(places).index_copy_(0, self.token[places], places)
+        """[tokens·heads]: in which slot each stands."""
+
+    def spread(self, x: Tensor) -> list[Tensor]:
+        """[tokens, heads, size] → of every group [rows, heads, longest, size]."""
+        slots: Tensor = _Spread.apply(x, self)  # type: ignore[no-untyped-call]
+        groups = slots.split([math.prod(shape) for shape in self.shapes])
+        return [group.view(*shape, -1) for group, shape in zip(groups, self.shapes, strict=True)]
+
+    def collect(self, groups: list[Tensor], heads: int) -> Tensor:
+        """The way back."""
+        slots = torch.cat([group.flatten(0, 2) for group in groups])
+        tokens: Tensor = _Collect.apply(slots, self).unflatten(0, (-1, heads))  # type: ignore[no-untyped-call]
+        return tokens
+
+
+class _Spread(torch.autograd.Function):
+    """Padding repeats a token but no gradient comes back from there: nobody sees it, and nobody reads what it sees."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layout: _Layout) -> Tensor:
+        ctx.layout, ctx.heads = layout, x.shape[1]
+        return x.flatten(0, 1).index_select(0, layout.token)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient.index_select(0, ctx.layout.slot).unflatten(0, (-1, ctx.heads)), None
+
+
+class _Collect(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, slots: Tensor, layout: _Layout) -> Tensor:
+        ctx.layout = layout
+        return slots.index_select(0, layout.slot)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient.index_select(0, ctx.layout.token).index_fill_(0, ctx.layout.padding, 0), None
+
+
+def _grouped(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    packing: Packing,
+    causal: bool,
+    window: int | None,
+    dropout: float,
+) -> Tensor:
+    heads = query.shape[1]
+    layout = packing.layout(heads)
+    outputs = [
+        attend_by_head(q, k, v, mask=_mask(lengths, causal, window, q), causal=causal, dropout=dropout)
+        for q, k, v, lengths in zip(
+            layout.spread(query), layout.spread(key), layout.spread(value), layout.groups, strict=True
+        )
+    ]
+    return layout.collect(outputs, heads)
+
+
+# ── GPU: a kernel for sequences of any length ─────────────────────────────────────────────────────────────
+
+
+def _has_varlen(query: Tensor) -> bool:
+    """FlashAttention computes in half precision, on NVIDIA's chips from Ampere on."""
+    half = query.dtype in (torch.float16, torch.bfloat16)
+    return half and query.is_cuda and torch.cuda.get_device_capability(query.device) >= (8, 0)
+
+
+def _varlen(
+    query: Tensor, key: Tensor, value: Tensor, packing: Packing, causal: bool, window: int | None
+) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn
+
+    side = -1 if window is None else window
+    bounds, longest = packing.offsets, packing.longest
+    output = varlen_attn(
+        query, key, value, bounds, bounds, longest, longest, window_size=(side, 0 if causal else side)
+    )
+    assert isinstance(output, Tensor)
+    return output

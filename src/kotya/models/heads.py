@@ -1,0 +1,53 @@
+"""What stands on a pretrained encoder for a task: one layer, on a text's pooled vector or on every token's.
+
+Classification: p(label | text) = softmax(W dropout(pooled) + b); regression and relevance have one output and no
+softmax; tagging: p(tag_i | text) = softmax(W dropout(h_i) + b) (Devlin et al. 2019, section 4 and figure 4).
+"""
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from kotya.attention.packed import Packing
+from kotya.dropout import Dropout
+from kotya.models.bert import Bert, Transform
+from kotya.models.packed_layers import initialise
+
+
+class SequenceModel(nn.Module):
+    """An encoder and a head on the pooled vector of a text (or of a pair): classes, or one number."""
+
+    def __init__(self, encoder: Bert, outputs: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.dropout = Dropout(encoder.config.dropout)
+        self.head = nn.Linear(encoder.config.size, outputs)
+        initialise(self.head)
+
+    def forward(
+        self, ids: Int[Tensor, "tokens"], packing: Packing, segments: Int[Tensor, "tokens"] | None = None
+    ) -> Float[Tensor, "sequences outputs"]:
+        pooled = self.encoder.pooled(self.encoder(ids, packing, segments), packing)
+        logits: Tensor = self.head(self.dropout(pooled))
+        return logits
+
+
+class TokenModel(nn.Module):
+    """An encoder and a head on the vector of every token: tags."""
+
+    def __init__(self, encoder: Bert, outputs: int) -> None:
+        super().__init__()
+        config = encoder.config
+        self.encoder = encoder
+        # ModernBERT's tokens pass through what its pooled vectors do
+        self.transform = Transform(config, "gelu") if config.pooler == "gelu" else nn.Identity()
+        self.dropout = Dropout(config.dropout)
+        self.head = nn.Linear(config.size, outputs)
+        initialise(self.transform)
+        initialise(self.head)
+
+    def forward(
+        self, ids: Int[Tensor, "tokens"], packing: Packing, segments: Int[Tensor, "tokens"] | None = None
+    ) -> Float[Tensor, "tokens outputs"]:
+        hidden = self.transform(self.encoder(ids, packing, segments))
+        logits: Tensor = self.head(self.dropout(hidden))
+        return logits

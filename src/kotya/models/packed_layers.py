@@ -1,0 +1,165 @@
+"""What BERT and the left-to-right language model share: embeddings and layers over packed texts, [tokens, size].
+
+x = dropout(norm(token + segment + position)) (Devlin et al. 2019, figure 2), then layers of attention and feed-forward.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from kotya.attention.caches import SelfCache
+from kotya.attention.kernels import Mask
+from kotya.attention.packed import Packing
+from kotya.attention.positions import LearnedPositions, Rotation, rotation
+from kotya.dropout import Dropout
+from kotya.errors import KotyaError
+from kotya.models.transformer_block import (
+    FeedForward,
+    LayerConfig,
+    Residual,
+    attention_layer,
+    check_heads,
+    normalization,
+)
+
+_STD = 0.02
+"""Of fresh weights (Devlin et al. 2019; Radford et al. 2018)."""
+
+
+class StackConfig(LayerConfig):
+    """A stack of layers over packed texts."""
+
+    layers: int = Field(2, ge=1)
+    positions: Literal["learned", "rotary"] = "learned"
+    max_length: int = Field(512, ge=1)
+    """Tokens of the longest text it reads: where positions are learned, there are so many."""
+    rotary_base: float = Field(10000.0, gt=1)
+    """Of rotary positions: the slowest pair of features turns once in about 2π times as many tokens."""
+    norm_epsilon: float = Field(1e-12, gt=0)
+    """Under the root of every norm."""
+
+    @model_validator(mode="after")
+    def _heads_share_the_size(self) -> "StackConfig":
+        check_heads(self.size, self.heads, rotary=self.positions == "rotary")
+        return self
+
+    def new_norm(self) -> nn.Module:
+        return normalization(self, self.norm_epsilon)
+
+
+class PackedEmbedding(nn.Module):
+    """Tokens, segments and positions."""
+
+    def __init__(self, config: StackConfig, vocabulary: int, *, segments: int, norm: bool) -> None:
+        super().__init__()
+        self.max_length = config.max_length
+        self.tokens = nn.Parameter(torch.empty(vocabulary, config.size))
+        self.segments = nn.Parameter(torch.empty(segments, config.size)) if segments else None
+        learned = config.positions == "learned"
+        self.positions = LearnedPositions(config.size, config.max_length) if learned else None
+        self.norm = config.new_norm() if norm else nn.Identity()
+        self.dropout = Dropout(config.dropout)
+
+    def forward(
+        self,
+        ids: Int[Tensor, "*tokens"],
+        positions: Int[Tensor, "*tokens"],
+        longest: int,
+        segments: Int[Tensor, "*tokens"] | None = None,
+    ) -> Float[Tensor, "*tokens size"]:
+        """`longest`: one more than the highest position. Without segments every token is of segment 0."""
+        x = F.embedding(ids, self.tokens)
+        if self.segments is not None:
+            x = x + (self.segments[0] if segments is None else F.embedding(segments, self.segments))
+        elif segments is not None:
+            raise KotyaError("the model has no segments (model.segments is 0), but the texts come with some")
+        if self.positions is not None:
+            if longest > self.max_length:
+                raise KotyaError(f"a text of {longest} tokens; the model reads {self.max_length} at most")
+            x = x + self.positions(positions, longest - 1)
+        kind = x.device.type
+        if torch.is_autocast_enabled(kind):
+            # the residual stream takes the cheap type as a whole, as in a translator
+            x = x.to(torch.get_autocast_dtype(kind))
+        dropped: Tensor = self.dropout(self.norm(x))
+        return dropped
+
+
+class PackedLayer(nn.Module):
+    """Self-attention and feed-forward."""
+
+    def __init__(
+        self,
+        config: StackConfig,
+        *,
+        causal: bool = False,
+        window: int | None = None,
+        rotary_base: float | None = None,
+        first_norm: bool = True,
+    ) -> None:
+        """`window`: tokens that attention sees to either side. `first_norm`: whether one stands before attention."""
+        super().__init__()
+        self.causal, self.window = causal, window
+        self.rotary_base = rotary_base or config.rotary_base
+        self.head_size = config.size // config.heads
+        self.attention = attention_layer(config, rotary=config.positions == "rotary")
+        self.attention_residual = Residual(config, config.new_norm() if first_norm else nn.Identity())
+        self.feed_forward = FeedForward(config)
+        self.feed_forward_residual = Residual(config, config.new_norm())
+
+    def forward(
+        self, x: Float[Tensor, "tokens size"], packing: Packing, rotations: "Rotations"
+    ) -> Float[Tensor, "tokens size"]:
+        residual = self.attention_residual
+        turned = rotations.of(self) if self.attention.rotary else None
+        before = residual.before(x)
+        read = self.attention.packed(before, packing, rotation=turned, causal=self.causal, window=self.window)
+        x = residual.after(x, read)
+        residual = self.feed_forward_residual
+        return residual.after(x, self.feed_forward(residual.before(x)))
+
+    def extend(
+        self,
+        x: Float[Tensor, "rows n size"],
+        past: SelfCache,
+        positions: Int[Tensor, "rows n"],
+        mask: Mask | None,
+    ) -> Float[Tensor, "rows n size"]:
+        """The same for n new positions a row, behind the cached past, which takes the new keys."""
+        residual = self.attention_residual
+        before = residual.before(x)
+        key, value = past.append(*self.attention.keys_values(before, positions))
+        query = self.attention.queries(before, positions)
+        x = residual.after(x, self.attention.attend(query, key, value, mask))
+        residual = self.feed_forward_residual
+        return residual.after(x, self.feed_forward(residual.before(x)))
+
+
+class Rotations:
+    """The angles of all tokens, taken once for all layers that turn with one base."""
+
+    def __init__(self, positions: Int[Tensor, "tokens"], dtype: torch.dtype) -> None:
+        self.positions, self.dtype = positions, dtype
+        self.known: dict[float, Rotation] = {}
+
+    def of(self, layer: PackedLayer) -> Rotation:
+        base = layer.rotary_base
+        if base not in self.known:
+            self.known[base] = rotation(self.positions, layer.head_size, self.dtype, base)
+        return self.known[base]
+
+
+def initialise(model: nn.Module) -> None:
+    """Fresh weights, in place: matrices from a normal distribution of deviation 0.02, biases 0, norms 1."""
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm | nn.RMSNorm):
+            continue
+        for name, parameter in module.named_parameters(recurse=False):
+            if name == "bias":
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.normal_(parameter, std=_STD)
