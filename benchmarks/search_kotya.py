@@ -35,7 +35,7 @@ def main() -> None:
     roles = Roles(corpus.BEGIN, corpus.END, (corpus.PAD, corpus.BEGIN))
     # room for the end, which is forced
     config = SearchConfig(beam=arguments.beam, max_length_ratio=0, max_length_extra=searching.PIECES + 1)
-    rows = 96 if arguments.beam == 1 else 160 // arguments.beam  # as Translator has them
+    rows = 64 if arguments.beam == 1 else 160 // arguments.beam  # as Translator has them
 
     def make() -> Batch:
         if arguments.beam == 1:

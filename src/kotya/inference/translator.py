@@ -28,7 +28,7 @@ from kotya.text.vocabulary import Vocabulary
 
 _ROWS = 160
 """Hypotheses in a batch: wide enough for efficient products; twice as many are 5 % faster and take twice the memory."""
-_GREEDY_ROWS = 96
+_GREEDY_ROWS = 64
 _CHUNK = 256
 
 
