@@ -1,0 +1,159 @@
+"""From a labelled file and a base to answers, by flags alone: train, predict, generate, evaluate, for every task."""
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kotya.cli.main import run
+from kotya.training.progress import Silent
+from kotya.training.run import train
+from tiny_tasks import classification, documents, relevance, small_task, tagging
+
+Command = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a pretrained encoder in `bert`, and training files of every task."""
+    folder = tmp_path_factory.mktemp("tasks")
+    made = {"labels": classification, "ranks": relevance, "tags": tagging, "text": documents}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        (folder / "data").mkdir()
+        train(small_task(folder / "data", "masked_lm", updates=5), folder / "bert", reporter=Silent())
+        for name, make in made.items():
+            (folder / name).write_text(make(60, 3), encoding="utf-8")
+        yield folder
+
+
+@pytest.fixture
+def printed(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run a command that must succeed; returns what it printed."""
+
+    def command(*arguments: object) -> str:
+        capsys.readouterr()
+        assert run([str(argument) for argument in arguments]) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    return command
+
+
+def tune(base: Path, printed: Command, task: str, data: str, *settings: str) -> Path:
+    out = base / f"run-{task}"
+    if not out.exists():
+        flags = ("--task", task, "--data", base / data, "--base", base / "bert", "-o", out)
+        printed("train", *flags, "training.epochs=1", "training.precision=float32", *settings)
+    return out
+
+
+def test_labels(base: Path, printed: Command) -> None:
+    model = tune(base, printed, "classification", "labels")
+    lines = printed("predict", model, base / "labels", "--columns", "-,text").splitlines()
+    answers = [json.loads(line) for line in lines]
+    assert len(answers) == 60
+    assert all(set(one["probabilities"]) == {"good", "bad"} for one in answers)
+    assert [one["text"] for one in answers] == [
+        line.split("\t")[1] for line in (base / "labels").read_text().splitlines()
+    ]
+    scores = json.loads(printed("evaluate", model, base / "labels", "--json"))["metrics"]
+    right = [
+        one["label"] == line.split("\t")[0]
+        for one, line in zip(answers, (base / "labels").open(), strict=True)
+    ]
+    assert scores["accuracy"] == pytest.approx(100 * sum(right) / 60)
+
+
+def test_rankings(base: Path, printed: Command) -> None:
+    model = tune(base, printed, "relevance", "ranks", "training.loss=pairwise")
+    columns = "query_id,document_id,query,document,-"
+    run_file = printed("predict", model, base / "ranks", "--columns", columns, "--trec").splitlines()
+    assert len(run_file) == 240
+    assert [line.split()[3] for line in run_file[:4]] == ["1", "2", "3", "4"]
+    first = json.loads(printed("predict", model, base / "ranks", "--columns", columns).splitlines()[0])
+    assert [one["document_id"] for one in first["documents"]] == [line.split()[2] for line in run_file[:4]]
+    assert "MAP" in printed("evaluate", model, base / "ranks")
+
+
+def test_entities(base: Path, printed: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tune(base, printed, "tagging", "tags")
+    words = [line.split("\t")[0] for line in (base / "tags").read_text().splitlines() if line]
+    tagged = [
+        line.split("\t")
+        for line in printed("predict", model, base / "tags", "--tags", "iob1").splitlines()
+        if line
+    ]
+    assert [one[0] for one in tagged] == words
+    typed(monkeypatch, "film Anna Oslo\n\nAnna\n")
+    answers = [json.loads(line) for line in printed("predict", model).splitlines()]
+    assert [one["text"] for one in answers] == ["film Anna Oslo", "", "Anna"]
+    for one in answers:
+        assert all(one["text"][e["start"] : e["stop"]] == e["text"] for e in one["entities"])
+
+
+def typed(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+
+def test_masks(base: Path, printed: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed(monkeypatch, "Anna [MASK] film\n")
+    [one] = [json.loads(line) for line in printed("predict", base / "bert", "--top", "2").splitlines()]
+    assert [len(some) for some in one["masks"]] == [2]
+    assert "nsp accuracy" in printed("evaluate", base / "bert", "--set", "dev")
+
+
+def test_texts(base: Path, printed: Command) -> None:
+    out = base / "lm"
+    printed(
+        *("train", "--task", "language_model", "--data", base / "text", "-o", out, "vocabulary.size=330"),
+        *(
+            "training.epochs=1",
+            "model.size=32",
+            "model.layers=1",
+            "model.max_length=48",
+            "training.length=32",
+        ),
+    )
+    drawn = printed("generate", out, "Anna", "--sample", 3, "--length", 5, "--top-k", 2).splitlines()
+    assert len(drawn) == 3
+    assert all(line.startswith("Anna") for line in drawn)
+    assert printed("generate", out, "Anna", "--beam", 2, "--length", 5) == printed(
+        "generate", out, "Anna", "--beam", 2, "--length", 5
+    )
+    assert "perplexity" in printed("evaluate", out, base / "text")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--task", "tagging"], "--task goes with --data"),
+        (["train", "--task", "tuning", "--data", "labels"], "--task tuning: there are masked_lm"),
+        (["train", "--task", "translation", "--data", "labels"], "two files make a translator"),
+        (["train", "--task", "tagging", "--data", "nowhere"], "nowhere: there is no such file"),
+        (["train", "--task", "tagging", "--data", "tags"], "starts from a model: --base"),
+        (["train", "--task", "tagging", "--data", "labels", "--base", "bert"], "labels:1: "),
+        (["train", "--data", "labels"], "--data, --dev and --base go with --task"),
+        (["predict", "bert", "labels", "--trec"], "--trec means nothing to this model"),
+        (["predict", "bert", "labels"], "there is no [MASK] in"),
+        (["generate", "bert", "Anna"], "no language model"),
+        (
+            ["translate", "bert", "labels"],
+            "a model of the task masked_lm, where one of translation is needed",
+        ),
+        (["evaluate", "bert", "labels", "tags"], "no translator"),
+    ],
+)
+def test_mistakes_are_one_line(
+    base: Path,
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(base)
+    assert run(arguments) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("kotya: ")
+    assert message in error
