@@ -32,7 +32,7 @@ class Reading(Config):
     def __str__(self) -> str:
         """In words, for a table or a picture."""
         head = "mean of heads" if self.head == "mean" else f"head {self.head}"
-        layer = "mean of layers" if self.layer == "mean" else f"layer {self.layer}"
+        layer = {"mean": "mean of layers", -1: "last layer"}.get(self.layer, f"layer {self.layer}")
         return f"{layer}, {head}, at the {self.step}"
 
 

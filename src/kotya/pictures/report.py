@@ -35,7 +35,8 @@ section {{ border-top: 1px solid {rule}; padding: .8rem 0; }}
 section {{ content-visibility: auto; contain-intrinsic-size: auto 420px; }}
 h2 {{ font-size: 13px; color: {faint}; margin: 0; font-weight: normal; }}
 p {{ margin: 0; }}
-svg {{ display: block; max-width: 100%; height: auto; font: 13px system-ui, sans-serif; fill: {ink}; }}
+svg {{ display: block; max-width: 100%; height: auto; overflow: visible; fill: {ink}; }}
+svg {{ font: 13px system-ui, sans-serif; }}
 svg .weight {{ font-size: 10px; text-anchor: middle; }}
 code {{ color: {faint}; overflow-wrap: anywhere; }}
 </style>
@@ -88,9 +89,9 @@ def heat_map(entry: Entry) -> Iterator[str]:
     """The cells, with their weight as a number where there is room for it and as a tooltip, and the words beside."""
     left = 12 + LETTER * max(map(columns_of, entry.rows), default=0)
     slanted = 0.72 * LETTER * max(map(columns_of, entry.columns), default=0)
-    top = 14 + slanted
+    top = 20 + slanted
     across, down = CELL * len(entry.columns), CELL * len(entry.rows)
-    width, height = left + across + slanted + 8, top + down + 2
+    width, height = left + across + slanted + 14, top + down + 2
     yield f'<svg width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}">\n'
     yield f'<rect x="{left:.1f}" y="{top:.1f}" width="{across}" height="{down}" fill="{SHADES[0]}" stroke="{RULE}"/>\n'
     for row, column in zip(*np.nonzero(entry.weights >= SEEN), strict=True):
