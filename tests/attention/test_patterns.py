@@ -7,24 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attention_oracle import patterns, windows
 from kotya.attention.counters import draw_distinct
 from kotya.attention.cuts import Cut
 from kotya.attention.layout import layout
 from kotya.attention.patterns import PRESETS, Causal, Full, Global, Pattern, Place, Random, Window
 from kotya.errors import KotyaError
 
-windows = st.builds(Window, st.integers(0, 9), st.integers(0, 9), st.integers(1, 4))
-simple = st.one_of(
-    windows,
-    st.builds(Global, st.integers(0, 5)),
-    st.builds(lambda some: Global(tuple(sorted(some))), st.sets(st.integers(0, 3), min_size=1)),
-    st.builds(lambda *given: Random(*given), st.integers(0, 3), st.integers(0, 5), st.sampled_from([2, 4, 5, 8])),
-)
-patterns = st.recursive(
-    simple,
-    lambda inner: st.builds(Pattern.__or__, inner, inner) | st.builds(Pattern.__and__, inner, inner),
-    max_leaves=4,
-)
+# the types of what is drawn are checked by samples
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 
 
 def by_loops(pattern: Window, queries: int, keys: int) -> list[list[bool]]:
@@ -89,7 +80,8 @@ def test_a_cut(length: int, size: int, stride: int, first: int, last: int) -> No
     assert bool((cut.first(cut.of(every)) <= every).all() and (every <= cut.last(cut.of(every))).all())
     found = cut.between(torch.tensor([first]), torch.tensor([last]))[:, 1].tolist()
     assert {int(cut.of(torch.tensor(p))) for p in range(max(first, 0), min(last + 1, length))} <= set(found)
-    assert len(found) == len(set(found)) and all(0 <= block < cut.count for block in found)
+    assert len(found) == len(set(found))
+    assert all(0 <= block < cut.count for block in found)
 
 
 @pytest.mark.parametrize("pattern", [Full(), Causal(), Full() & Causal(), Full() | Window(1, 1)])

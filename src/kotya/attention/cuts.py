@@ -52,7 +52,9 @@ class Cut:
         """Which blocks hold a position from first to last: (range, block), for every range."""
         remainder = torch.arange(self.stride)
         step = self.size * self.stride
-        low = -((remainder - first[:, None].clamp(min=0)) // self.stride)  # the first of its remainder in the range
+        low = -(
+            (remainder - first[:, None].clamp(min=0)) // self.stride
+        )  # the first of its remainder in the range
         low = low // self.size
         high = (last[:, None].clamp(max=self.length - 1) - remainder) // step
         row = torch.arange(len(first))[:, None].expand_as(low)

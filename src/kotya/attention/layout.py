@@ -17,7 +17,7 @@ from kotya.attention.patterns import EVERYTHING, NOTHING, Bound, Grid
 
 @dataclass(frozen=True)
 class Layout:
-    """Pairs of blocks, by the block of queries and then that of keys. Queries that see a share of all keys are apart."""
+    """Pairs of blocks, by the block of queries and then that of keys; wide queries are apart."""
 
     queries: Cut
     keys: Cut

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import reduce
 from math import gcd
+from zlib import crc32
 
 import torch
 from jaxtyping import Bool, Int
@@ -80,7 +81,8 @@ class Pattern(ABC):
         return Bound(self, place)
 
     def check(self, place: Place) -> None:
-        """Raises KotyaError where the pattern makes no sense at this place."""
+        """Raises KotyaError where the pattern makes no sense at this place; most do everywhere."""
+        return
 
     @abstractmethod
     def allows(self, query: Positions, key: Positions, place: Place) -> Allowed:
@@ -99,6 +101,14 @@ class Pattern(ABC):
 
         Past the end of the text it goes on as before.
         """
+
+    def of_kind(self, nothing: Allowed, everything: Allowed, *features: Numbers) -> Kinds:
+        """Kinds of pairs, of those that are neither by features that say what is allowed inside."""
+        kind = torch.full_like(features[0], crc32(repr(self).encode()))
+        for feature in features:
+            kind = hashed((), kind + hashed((0,), feature))
+        kind = torch.where(everything, EVERYTHING, kind.clamp(min=EVERYTHING + 1))
+        return torch.where(nothing, NOTHING, kind)
 
     def stride(self) -> int:
         """The stride of blocks that suits it best; 0: any."""
@@ -176,7 +186,7 @@ class Causal(Pattern):
 
     def kinds(self, query: Numbers, key: Numbers, grid: Grid) -> Kinds:
         q, k = grid.queries, grid.keys
-        return _kinds(
+        return self.of_kind(
             k.first(key) > q.last(query), k.last(key) <= q.first(query), k.first(key) - q.first(query)
         )
 
@@ -209,7 +219,7 @@ class Window(Pattern):
     def pairs(self, grid: Grid) -> Pairs:
         query = torch.arange(grid.queries.count)
         first, last = self._reach(query, grid)
-        pairs = grid.keys.between(first, last)
+        pairs: Tensor = grid.keys.between(first, last)
         if self.dilation % grid.keys.stride or grid.place.cross:
             return pairs
         # keys of other remainders than the query's are not seen
@@ -229,13 +239,13 @@ class Window(Pattern):
         nothing = (last - low < -left) | (first - high > right)
         everything = (first - high >= -left) & (last - low <= right)
         if grid.place.cross:  # no two blocks of queries need stand alike to the keys
-            return _kinds(nothing, everything & (self.dilation == 1), query, key)
+            return self.of_kind(nothing, everything & (self.dilation == 1), query, key)
         away = first - grid.queries.first(query)
         if grid.keys.stride % self.dilation == 0:  # within two blocks all are seen, or none
             nothing = nothing | (away % self.dilation != 0)
         else:
             everything = everything & False
-        return _kinds(nothing, everything, away)
+        return self.of_kind(nothing, everything, away)
 
     def stride(self) -> int:
         return self.dilation
@@ -280,11 +290,13 @@ class Global(Pattern):
             held.append((counts, torch.where(counts > 0, number, -1)))
         (queries, which), (keys, of) = held
         some = (queries > 0) | (keys > 0)
-        return _kinds(~some, (queries == grid.queries.size) | (keys == grid.keys.size), which, of)
+        return self.of_kind(~some, (queries == grid.queries.size) | (keys == grid.keys.size), which, of)
 
     def wide_of(self, length: int) -> tuple[int, ...]:
         """The global positions of a text."""
-        return tuple(range(min(self.positions, length))) if isinstance(self.positions, int) else self.positions
+        return (
+            tuple(range(min(self.positions, length))) if isinstance(self.positions, int) else self.positions
+        )
 
     def wide(self, place: Place) -> tuple[int, ...]:
         return tuple(position for position in self.wide_of(place.queries) if position < place.queries)
@@ -316,7 +328,7 @@ class _Seen(Pattern):
     def kinds(self, query: Numbers, key: Numbers, grid: Grid) -> Kinds:
         seen = torch.tensor(self.whole.wide_of(grid.place.keys), dtype=torch.long)
         counts = torch.bincount(grid.keys.of(seen), minlength=grid.keys.count + 1)[key]
-        return _kinds(counts == 0, counts == grid.keys.size, key)
+        return self.of_kind(counts == 0, counts == grid.keys.size, key)
 
 
 @dataclass(frozen=True)
@@ -368,18 +380,21 @@ class Random(Pattern):
         start = counts.cumsum(0) - counts
         number = by_query[:, 0]
         joined = ranges(by_query[:, 1], start[number], start[number] + counts[number] - 1)
-        return torch.stack([joined[:, 0], by_key[joined[:, 1], 1]], dim=1).unique(dim=0)
+        pairs: Tensor = torch.stack([joined[:, 0], by_key[joined[:, 1], 1]], dim=1).unique(dim=0)
+        return pairs
 
     def kinds(self, query: Numbers, key: Numbers, grid: Grid) -> Kinds:
         block = grid.keys.size
         if grid.keys.stride > 1 or (block % self.size and self.size % block):
             pairs = self.pairs(grid)  # blocks that lie across each other: no two are alike
-            drawn = torch.isin(query * grid.keys.count + key, pairs[:, 0] * grid.keys.count + pairs[:, 1])
-            return _kinds(~drawn, drawn & False, query, key)
+            drawn: Tensor = torch.isin(
+                query * grid.keys.count + key, pairs @ torch.tensor([grid.keys.count, 1])
+            )
+            return self.of_kind(~drawn, drawn & False, query, key)
         inner = torch.arange(0, block, self.size)
         q, k = (number[:, None] * block + inner for number in (query, key))
         cells = self.allows(q[:, :, None], k[:, None, :], grid.place).flatten(1)
-        return _kinds(~cells.any(1), cells.all(1), *cells.long().unbind(1))
+        return self.of_kind(~cells.any(1), cells.all(1), *cells.long().unbind(1))
 
     def stride(self) -> int:
         return 1
@@ -431,7 +446,7 @@ class Either(_Two):
 
     def kinds(self, query: Numbers, key: Numbers, grid: Grid) -> Kinds:
         one, other = self.one.kinds(query, key, grid), self.other.kinds(query, key, grid)
-        mixed = _kinds(one == NOTHING, (one == EVERYTHING) | (other == EVERYTHING), one, other)
+        mixed = self.of_kind(one == NOTHING, (one == EVERYTHING) | (other == EVERYTHING), one, other)
         return torch.where(one == NOTHING, other, torch.where((other == NOTHING), one, mixed))
 
     def reach(self) -> int | None:
@@ -457,7 +472,7 @@ class Both(_Two):
 
     def kinds(self, query: Numbers, key: Numbers, grid: Grid) -> Kinds:
         one, other = self.one.kinds(query, key, grid), self.other.kinds(query, key, grid)
-        mixed = _kinds((one == NOTHING) | (other == NOTHING), one < 0, one, other)
+        mixed = self.of_kind((one == NOTHING) | (other == NOTHING), one < 0, one, other)
         return torch.where(one == EVERYTHING, other, torch.where(other == EVERYTHING, one, mixed))
 
     def reach(self) -> int | None:
@@ -468,16 +483,6 @@ class Both(_Two):
         one, other = self.one, self.other
         # what only one of them sees from afar, both do not see
         return max((part.lasting() for part in (one, other)), default=0)
-
-
-def _kinds(nothing: Allowed, everything: Allowed, *features: Numbers) -> Kinds:
-    """Kinds of pairs by features that say what is allowed inside."""
-    kind = torch.zeros_like(features[0])
-    for feature in features:
-        kind = hashed((), kind + hashed((0,), feature))
-    kind = kind.clamp(min=EVERYTHING + 1)
-    kind = torch.where(everything, EVERYTHING, kind)
-    return torch.where(nothing, NOTHING, kind)
 
 
 PRESETS: dict[str, Pattern] = {
