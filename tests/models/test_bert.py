@@ -84,6 +84,25 @@ def test_4_packed_is_each_text_alone_with_its_gradients(variant: str) -> None:
         torch.testing.assert_close(mine, theirs)
 
 
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+@every
+def test_reading_whole_texts_is_pooling_all_vectors(variant: str, pooling: str) -> None:
+    """Where the last layer works for first tokens alone, what they see and their gradients are the same."""
+    model = build(variant, pooling=pooling, max_length=160).double()
+    ids, segments = random_texts(model, 7, 3, 150, 1, 8)
+    packing = Packing.of((7, 3, 150, 1, 8))
+    read, pooled = model.read(ids, packing, segments), model.pooled(model(ids, packing, segments), packing)
+    torch.testing.assert_close(read, pooled)
+    weights = torch.randn_like(read)
+    parameters = [x for x in model.parameters() if x.requires_grad]
+    for mine, theirs in zip(
+        torch.autograd.grad((read * weights).sum(), parameters),
+        torch.autograd.grad((pooled * weights).sum(), parameters),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs)
+
+
 @every
 @torch.no_grad()
 def test_1_another_neighbour_changes_nothing(variant: str) -> None:
