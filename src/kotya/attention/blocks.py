@@ -2,7 +2,7 @@
 
 A loop over blocks of queries, all heads of a block at once, each over the keys it sees: two matrix products and a
 softmax that stay in cache. The backward computes the weights again, so nothing is kept but query, key and value. The
-few queries that see a share of all keys (`Global` ones) are read apart, through PyTorch's fused kernel.
+few queries that see a share of all keys (`Global` ones) read apart, through PyTorch's fused kernel.
 
 Plain PyTorch, for any device. A query that sees nothing gives zero, with zero gradient.
 """
@@ -32,23 +32,40 @@ def attend_blocks(
     *,
     cross: bool = False,
     layer: int = 0,
-    heads: tuple[int, ...] | None = None,
+    heads: tuple[int, ...],
     dropout: float = 0.0,
 ) -> Queries:
-    """One text; `heads`: their numbers in the layer, which random patterns are drawn by, 0, 1, … without them.
+    """One text, all its queries but the wide ones, which are as good as any: see `attend_wide`.
 
+    `heads`: their numbers in the layer, by which random patterns are drawn.
     Raises KotyaError where the pattern makes no sense between texts of these lengths, or has no blocks.
     """
     if not len(query) or not len(key):
         return query * 0.0 + (key.sum() + value.sum()) * 0.0
-    numbers = tuple(range(query.shape[1])) if heads is None else heads
-    how = plan(pattern, len(query), len(key), cross, layer, numbers, query.dtype, query.device)
+    how = plan(pattern, len(query), len(key), cross, layer, heads, query.dtype, query.device)
     output: Tensor = _Blocks.apply(query, key, value, how, dropout)  # type: ignore[no-untyped-call]
-    if not how.wide:
-        return output
-    wide = torch.tensor(how.wide)
-    drawn = numbers if pattern.drawn_by_head() else numbers[:1]
+    return output
+
+
+def attend_wide(
+    output: Queries,
+    query: Queries,
+    key: Keys,
+    value: Keys,
+    pattern: Pattern,
+    *,
+    cross: bool = False,
+    layer: int = 0,
+    heads: tuple[int, ...],
+    dropout: float = 0.0,
+) -> Queries:
+    """The output with that of the few queries that see a share of all keys in its place."""
+    drawn = heads if pattern.drawn_by_head() else heads[:1]
     bounds = [pattern.bind(len(query), len(key), cross=cross, layer=layer, head=head) for head in drawn]
+    places = pattern.wide(bounds[0].place)
+    if not places or not len(key):
+        return output
+    wide = torch.tensor(places)
     seen = torch.stack([bound.allows(wide[:, None], torch.arange(len(key))) for bound in bounds])
     wide, seen = wide.to(query.device), seen.to(query.device)
     read = attend_dense(query.index_select(0, wide), key, value, None if bool(seen.all()) else seen, dropout)

@@ -118,7 +118,9 @@ def orthogonal(features: int, size: int) -> Float[Tensor, "features size"]:
     blocks = []
     for _ in range(-(-features // size)):
         q, r = torch.linalg.qr(torch.randn(size, size))
-        blocks.append((q * r.diagonal().sign()).T)  # without the signs no direction would be as likely as its opposite
+        blocks.append(
+            (q * r.diagonal().sign()).T
+        )  # without the signs no direction would be as likely as its opposite
     norms: Tensor = torch.randn(features, size).norm(dim=1, keepdim=True)
     return torch.cat(blocks)[:features] * norms
 

@@ -63,10 +63,12 @@ class Pattern(ABC):
 
     def __or__(self, other: "Pattern") -> "Pattern":
         """What either sees."""
-        return Either(self, other)
+        return next((part for part in (self, other) if isinstance(part, Full)), Either(self, other))
 
     def __and__(self, other: "Pattern") -> "Pattern":
         """What both see."""
+        if isinstance(self, Full) or isinstance(other, Full) or self == other:
+            return other if isinstance(self, Full) else self
         return Both(self, other)
 
     def bind(
@@ -274,7 +276,7 @@ class Global(Pattern):
         """Whether they are global."""
         if isinstance(self.positions, int):
             return position < self.positions
-        return torch.isin(position, torch.tensor(self.positions, dtype=torch.long))
+        return torch.isin(position, torch.tensor(self.positions, dtype=torch.long, device=position.device))
 
     def allows(self, query: Positions, key: Positions, place: Place) -> Allowed:
         return self.among(query) | self.among(key)
@@ -302,7 +304,7 @@ class Global(Pattern):
         return tuple(position for position in self.wide_of(place.queries) if position < place.queries)
 
     def narrow(self) -> "Pattern":
-        return _Seen(self)
+        return Seen(self)
 
     def reach(self) -> int | None:
         return 0
@@ -312,7 +314,7 @@ class Global(Pattern):
 
 
 @dataclass(frozen=True)
-class _Seen(Pattern):
+class Seen(Pattern):
     """The other half of what is global: it is seen by all."""
 
     whole: Global

@@ -75,8 +75,8 @@ class DrawStep(Step):
 class Plan(ABC):
     """How a pattern is computed between two texts of known lengths."""
 
-    def __init__(self, queries: Cut, keys: Cut, steps: Sequence[Step], wide: tuple[int, ...]) -> None:
-        self.queries, self.keys, self.steps, self.wide = queries, keys, steps, wide
+    def __init__(self, queries: Cut, keys: Cut, steps: Sequence[Step]) -> None:
+        self.queries, self.keys, self.steps = queries, keys, steps
 
     def views(self, x: Text) -> list[Tensor]:
         """One view a remainder, [heads, positions, size]."""
@@ -141,10 +141,9 @@ class Draws(Plan):
         queries: Cut,
         keys: Cut,
         steps: Sequence[Step],
-        wide: tuple[int, ...],
         tiles: Float[Tensor, "tiles size size"],
     ) -> None:
-        super().__init__(queries, keys, steps, wide)
+        super().__init__(queries, keys, steps)
         self.tiles = tiles
 
     def lay(self, x: Text) -> list[Tensor]:
@@ -202,8 +201,8 @@ def plan(
     first = layouts[0]
     if pattern.drawn_by_head():
         steps, tiles = _draws(layouts, dtype, device)
-        return Draws(first.queries, first.keys, steps, first.wide, tiles)
-    return Bands(first.queries, first.keys, _bands(first, dtype, device), first.wide)
+        return Draws(first.queries, first.keys, steps, tiles)
+    return Bands(first.queries, first.keys, _bands(first, dtype, device))
 
 
 def _run(cut: Cut, block: int, blocks: int = 1) -> Run:
