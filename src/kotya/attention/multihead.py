@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from kotya.attention.kernels import Heads, Keys, Mask, Queries, attend, exact
-from kotya.attention.packed import Packing, attend_packed
+from kotya.attention.packed import Packing, attend_first, attend_packed
 from kotya.attention.positions import Rotation, rotate, turn
 from kotya.attention.recorder import record, recording
 
@@ -105,5 +105,23 @@ class MultiHeadAttention(nn.Module):
             dropout=self.dropout if self.training else 0.0,
             layer=self if recording(self) else None,
         )
+        output: Tensor = self.output(context.flatten(1))
+        return output
+
+    def first(
+        self,
+        x: Float[Tensor, "tokens size"],
+        packing: Packing,
+        *,
+        rotation: Rotation | None = None,
+        window: int | None = None,
+    ) -> Float[Tensor, "sequences size"]:
+        """The same for the first token of every text alone; nothing of it is recorded."""
+        query = self.query(x.index_select(0, packing.starts)).unflatten(-1, (self.heads, -1))
+        key, value = (layer(x).unflatten(-1, (self.heads, -1)) for layer in (self.key, self.value))
+        if rotation is not None:
+            key = turn(key, rotation)  # a first token stands at 0, where nothing turns
+        dropout = self.dropout if self.training else 0.0
+        context = attend_first(query, key, value, packing, window=window, dropout=dropout)
         output: Tensor = self.output(context.flatten(1))
         return output

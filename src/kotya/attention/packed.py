@@ -134,6 +134,36 @@ def attend_packed(
     return packing.unpad(output.transpose(1, 2))
 
 
+def attend_first(
+    query: Float[Tensor, "sequences heads head_size"],
+    key: Tokens,
+    value: Tokens,
+    packing: Packing,
+    *,
+    window: int | None = None,
+    dropout: float = 0.0,
+) -> Float[Tensor, "sequences heads head_size"]:
+    """The same for the first tokens alone: every sequence is read by one query."""
+    if query.device.type == "cpu":
+        layout = packing.layout(query.shape[1])
+        groups = query.index_select(0, layout.order)[:, :, None].split([len(one) for one in layout.groups])
+        outputs = [
+            attend_by_head(q, k, v, mask=_first(_mask(lengths, False, window, q)), dropout=dropout)
+            for q, k, v, lengths in zip(
+                groups, layout.spread(key), layout.spread(value), layout.groups, strict=True
+            )
+        ]
+        return torch.cat(outputs)[:, :, 0].index_select(0, layout.order.argsort())
+    k, v = (packing.pad(x).transpose(1, 2) for x in (key, value))
+    mask = _first(_mask(packing.lengths, False, window, query))
+    return attend_by_head(query[:, :, None], k, v, mask=mask, dropout=dropout)[:, :, 0]
+
+
+def _first(mask: Mask | None) -> Mask | None:
+    """What the first query may see."""
+    return None if mask is None else mask[:, :, :1]
+
+
 def _mask(lengths: Sequence[int], causal: bool, window: int | None, like: Tensor) -> Mask | None:
     """What sequences of these lengths, one a row, may see. Behind causal ones padding is harmless."""
     longest = max(lengths)
@@ -192,11 +222,14 @@ class _Layout:
     """Slots, one for every head of every token and of the padding: [group][row, head, position] flattened."""
 
     def __init__(self, packing: Packing, heads: int) -> None:
-        self.groups = [[packing.lengths[row] for row in rows] for rows in grouped(packing.lengths)]
+        together = grouped(packing.lengths)
+        self.order = torch.tensor([row for rows in together for row in rows])
+        """The sequences, group by group."""
+        self.groups = [[packing.lengths[row] for row in rows] for rows in together]
         """The lengths in every group."""
         self.shapes = [(len(lengths), heads, max(lengths)) for lengths in self.groups]
         tokens, filled = [], []
-        for rows, lengths in zip(grouped(packing.lengths), self.groups, strict=True):
+        for rows, lengths in zip(together, self.groups, strict=True):
             place = torch.arange(max(lengths))
             real = place < torch.tensor(lengths)[:, None]
             token = packing.starts[rows][:, None] + torch.where(real, place, 0)

@@ -6,6 +6,7 @@ The modern encoder (Warner et al. 2024, ModernBERT) is the same code by other se
 GeGLU, no biases, and layers that read a window around each token between those that read all.
 """
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -15,6 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from kotya.attention.packed import Packing
+from kotya.attention.recorder import recording
 from kotya.config import DropoutRate, wrong
 from kotya.models.cross_entropy import linear_cross_entropy
 from kotya.models.packed_layers import PackedEmbedding, PackedLayer, Rotations, StackConfig, initialise
@@ -95,30 +97,54 @@ class Bert(nn.Module):
         self, ids: Int[Tensor, "tokens"], packing: Packing, segments: Int[Tensor, "tokens"] | None = None
     ) -> Float[Tensor, "tokens size"]:
         """The last layer's vectors. Raises KotyaError for a text longer than learned positions reach."""
-        return self.every_layer(ids, packing, segments)[-1]
+        *_, x = self._up_to(len(self.layers), ids, packing, segments)
+        hidden: Tensor = self.norm(x)
+        return hidden
 
     def every_layer(
         self, ids: Int[Tensor, "tokens"], packing: Packing, segments: Int[Tensor, "tokens"] | None = None
     ) -> list[Float[Tensor, "tokens size"]]:
         """The embeddings, and what each layer made of them; the last is what `forward` gives."""
-        x = self.embedding(ids, packing.positions, packing.longest, segments)
-        rotations = Rotations(packing.positions, x.dtype)
-        vectors = [x]
-        for layer in self.layers:
-            vectors.append(layer(vectors[-1], packing, rotations))
+        vectors = list(self._up_to(len(self.layers), ids, packing, segments))
         vectors[-1] = self.norm(vectors[-1])
         return vectors
+
+    def _up_to(
+        self, layers: int, ids: Tensor, packing: Packing, segments: Tensor | None
+    ) -> Iterator[Float[Tensor, "tokens size"]]:
+        """The embeddings, and what the first layers make of them one by one."""
+        x = self.embedding(ids, packing.positions, packing.longest, segments)
+        yield x
+        rotations = Rotations(packing.positions, x.dtype)
+        for layer in self.layers[:layers]:
+            x = layer(x, packing, rotations)
+            yield x
+
+    def read(
+        self, ids: Int[Tensor, "tokens"], packing: Packing, segments: Int[Tensor, "tokens"] | None = None
+    ) -> Float[Tensor, "sequences size"]:
+        """The pooled vectors of whole texts, of which nothing else is wanted.
+
+        Where the first token stands for its text, the last layer works for it alone (of 6 layers, an eighth of the
+        work); unless its attention is being recorded.
+        """
+        last = self.layers[-1]
+        assert isinstance(last, PackedLayer)
+        if self.config.pooling == "mean" or recording(last.attention):
+            return self.pooled(self(ids, packing, segments), packing)
+        *_, x = self._up_to(len(self.layers) - 1, ids, packing, segments)
+        return self._through_pooler(self.norm(last.first(x, packing, Rotations(packing.positions, x.dtype))))
 
     def pooled(
         self, hidden: Float[Tensor, "tokens size"], packing: Packing
     ) -> Float[Tensor, "sequences size"]:
         """A vector a text."""
         if self.config.pooling == "first":
-            summary = hidden.index_select(0, packing.starts)
-        else:
-            sums = hidden.new_zeros(len(packing.lengths), hidden.shape[1])
-            sums = sums.index_add(0, packing.rows, hidden)
-            summary = sums / packing.counts[:, None].to(hidden.dtype)
+            return self._through_pooler(hidden.index_select(0, packing.starts))
+        sums = hidden.new_zeros(len(packing.lengths), hidden.shape[1]).index_add(0, packing.rows, hidden)
+        return self._through_pooler(sums / packing.counts[:, None].to(hidden.dtype))
+
+    def _through_pooler(self, summary: Tensor) -> Tensor:
         pooled: Tensor = summary if self.pooler is None else self.pooler(summary)
         return pooled
 

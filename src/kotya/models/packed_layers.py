@@ -122,6 +122,17 @@ class PackedLayer(nn.Module):
         residual = self.feed_forward_residual
         return residual.after(x, self.feed_forward(residual.before(x)))
 
+    def first(
+        self, x: Float[Tensor, "tokens size"], packing: Packing, rotations: "Rotations"
+    ) -> Float[Tensor, "sequences size"]:
+        """The same, of the first token of every text alone: the others are read and not worked on."""
+        residual = self.attention_residual
+        turned = rotations.of(self) if self.attention.rotary else None
+        read = self.attention.first(residual.before(x), packing, rotation=turned, window=self.window)
+        chosen = residual.after(x.index_select(0, packing.starts), read)
+        residual = self.feed_forward_residual
+        return residual.after(chosen, self.feed_forward(residual.before(chosen)))
+
     def extend(
         self,
         x: Float[Tensor, "rows n size"],
