@@ -10,6 +10,7 @@ import yaml
 from kotya import recipe as recipes
 from kotya.errors import KotyaError
 from kotya.metrics import Score
+from kotya.tasks.translation_recipe import TranslationRecipe
 from kotya.training.progress import Silent
 from ladder.__main__ import climb_all
 from ladder.climb import RECORD, Record, times
@@ -153,5 +154,7 @@ def test_rungs_differ_in_model_and_training_only(ladder: Ladder) -> None:
     "path", sorted(ROOT.glob("recipes/*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}"
 )
 def test_every_recipe_of_the_house_can_be_read_and_built(path: Path) -> None:
-    with torch.device("meta"):
-        recipes.read(path).model.build(8000, 8000)
+    recipe = recipes.read(path)
+    if isinstance(recipe, TranslationRecipe):
+        with torch.device("meta"):
+            recipe.model.build(8000, 8000)

@@ -14,7 +14,12 @@ def generate(
         str | None,
         typer.Argument(help="What the text begins with; without it a prompt a line of standard input."),
     ] = None,
-    length: Annotated[int, typer.Option(min=1, help="The most pieces that are added.")] = 100,
+    length: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="The most pieces that are added; 100 without it, or half the model's reach."
+        ),
+    ] = None,
     sample: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Draw N texts; 1 without it.")
     ] = None,

@@ -45,7 +45,12 @@ class Generator:
         self.ensemble, self.roles = Ensemble([model], vocabulary.end), roles_of(vocabulary)
 
     def generate(
-        self, prompt: str = "", *, length: int = 100, sampling: SamplingConfig | None = None, beam: int = 1
+        self,
+        prompt: str = "",
+        *,
+        length: int | None = None,
+        sampling: SamplingConfig | None = None,
+        beam: int = 1,
     ) -> str:
         """The best continuation of one prompt; see `continuations`."""
         return next(self.continuations([prompt], length=length, sampling=sampling, beam=beam))[0].text
@@ -54,15 +59,17 @@ class Generator:
         self,
         prompts: Iterable[str],
         *,
-        length: int = 100,
+        length: int | None = None,
         sampling: SamplingConfig | None = None,
         beam: int = 1,
         workers: int = 1,
     ) -> Iterator[list[Continuation]]:
         """For every prompt texts of at most `length` pieces more: as many as are drawn, or the best one searched for.
 
+        Without a length 100, or half of what the model reads where that is less.
         Raises KotyaError where a prompt leaves no room within what the model reads.
         """
+        length = length or min(100, self.config.model.max_length // 2)
         # a prompt stands as its own source, so that the cap on pieces grows with it
         config = SearchConfig(
             beam=beam, max_length_ratio=1.0, max_length_extra=length + 1, normalization="none"

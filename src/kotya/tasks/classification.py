@@ -16,7 +16,7 @@ from torch import Tensor
 from kotya.metrics import correlations, label_scores
 from kotya.models.bert import BertConfig
 from kotya.models.heads import SequenceModel
-from kotya.tasks.encoder_recipe import FineTuning, TuningRecipe, held_out
+from kotya.tasks.encoder_recipe import FineTuning, TuningRecipe, hold_out
 from kotya.tasks.labels import Example, LabelledData, check_labels, class_weights, found_labels
 from kotya.tasks.packed_batch import PackedBatch, by_length, pack, predict, read
 from kotya.tasks.settings import FolderConfig, Known, Prepared
@@ -134,9 +134,8 @@ class ClassificationRecipe(TuningRecipe):
         if self.data.dev is not None:
             dev = self.data.read(root / self.data.dev)
         else:
-            kept, away = held_out(len(train))
+            kept, away = hold_out(len(train), "examples", self.data.paths(root)[0], say)
             train, dev = [train[i] for i in kept], [train[i] for i in away]
-            say(f"dev set: {len(dev):,} examples held out of the training data")
         labels = found_labels(train) if self.data.labels == "classes" else []
         vocabulary, model = self.origin(known, lambda: [text for one in train for text in one.texts])
         config = ClassificationFolder(model=model, labels=labels, texts=2 if len(train[0].texts) == 2 else 1)

@@ -150,8 +150,16 @@ class EncoderFolder(FolderConfig):
         return nn.ModuleDict({"encoder": self.model.build(len(vocabularies[0]))})
 
 
-def held_out(count: int) -> tuple[list[int], list[int]]:
-    """Numbers below `count` as those to train on and, drawn always alike, a tenth (1,000 at most) to hold out."""
+def hold_out(count: int, what: str, place: Path, say: Callable[[str], None]) -> tuple[list[int], list[int]]:
+    """Numbers below `count` as those to train on and, drawn always alike, a tenth (1,000 at most) for a dev set.
+
+    Raises KotyaError where they are too few for that.
+    """
     drawn = np.random.default_rng(0).permutation(count).tolist()
     away = min(1000, count // 10)
+    if not away:
+        raise KotyaError(
+            f"{place}: {count} {what} are too few to hold one out; name a dev set in data.dev (--dev)"
+        )
+    say(f"dev set: {away:,} {what} held out of the training data")
     return sorted(drawn[away:]), sorted(drawn[:away])

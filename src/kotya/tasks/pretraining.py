@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from kotya.errors import KotyaError
-from kotya.tasks.encoder_recipe import EncoderData, held_out
+from kotya.tasks.encoder_recipe import EncoderData, hold_out
 from kotya.tasks.settings import TrainingConfig
 from kotya.tasks.task import Indices
 from kotya.text.documents import Documents
@@ -94,12 +94,7 @@ def open_corpora(
     documents, every = open_documents(train, vocabulary, cache, say, progress=progress)
     if dev is not None:
         return (documents, every), open_documents([dev], vocabulary, cache, say, progress=progress)
-    kept, away = held_out(len(documents))
-    if not away:
-        raise KotyaError(
-            f"{train[0]}: {len(documents)} documents (blank lines end them) are too few to hold one out; name data.dev"
-        )
-    say(f"dev set: {len(away):,} documents held out of the training data")
+    kept, away = hold_out(len(documents), "documents (blank lines end them)", train[0], say)
     return (documents, kept), (documents, away)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from kotya.metrics import ranking_scores
 from kotya.models.bert import BertConfig
 from kotya.models.heads import SequenceModel
-from kotya.tasks.encoder_recipe import FineTuning, TuningRecipe, held_out
+from kotya.tasks.encoder_recipe import FineTuning, TuningRecipe, hold_out
 from kotya.tasks.packed_batch import PackedBatch, by_length, pack, predict, read
 from kotya.tasks.rankings import Judgement, RelevanceData, by_query, check_judged
 from kotya.tasks.settings import FolderConfig, Known, Prepared
@@ -135,11 +135,8 @@ class RelevanceRecipe(TuningRecipe):
             dev = self.data.read(root / self.data.dev)
         else:
             queries = list(by_query(train).values())
-            kept, away = (
-                [train[i] for number in some for i in queries[number]] for some in held_out(len(queries))
-            )
-            train, dev = kept, away
-            say("dev set: queries held out of the training data")
+            chosen = hold_out(len(queries), "queries", self.data.paths(root)[0], say)
+            train, dev = ([train[i] for number in some for i in queries[number]] for some in chosen)
         vocabulary, model = self.origin(
             known, lambda: [text for one in train for text in (one.query, one.document)]
         )

@@ -18,7 +18,7 @@ from kotya.errors import KotyaError
 from kotya.metrics import entity_scores
 from kotya.models.bert import BertConfig
 from kotya.models.heads import TokenModel
-from kotya.tasks.encoder_recipe import EncoderData, FineTuning, TuningRecipe, held_out
+from kotya.tasks.encoder_recipe import EncoderData, FineTuning, TuningRecipe, hold_out
 from kotya.tasks.packed_batch import PackedBatch, by_length, full_batches, pack, read
 from kotya.tasks.settings import FolderConfig, Known, Prepared
 from kotya.tasks.task import Evaluation, Indices
@@ -163,9 +163,8 @@ class TaggingRecipe(TuningRecipe):
         if self.data.dev is not None:
             dev = self.data.read(root / self.data.dev)
         else:
-            kept, away = held_out(len(train))
+            kept, away = hold_out(len(train), "sentences", self.data.paths(root)[0], say)
             train, dev = [train[i] for i in kept], [train[i] for i in away]
-            say(f"dev set: {len(dev):,} sentences held out of the training data")
         labels = found_tags(train)
         check_tags(dev, labels)
         vocabulary, model = self.origin(known, lambda: [" ".join(one.words) for one in train])
