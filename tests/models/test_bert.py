@@ -100,6 +100,41 @@ def test_1_another_neighbour_changes_nothing(variant: str) -> None:
             torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=0)
 
 
+@every
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+@pytest.mark.parametrize("local", [None, 4])
+def test_pooled_vectors_read_alone_are_those_of_all_tokens_with_their_gradients(
+    variant: str, pooling: str, local: int | None
+) -> None:
+    """The last layer works for the first tokens alone: rotary, with a window (layer 1 of 2 is a local one), or not."""
+    model = build(variant, pooling=pooling, local=local, layers=2).double().train()
+    ids, segments = random_texts(model, *LENGTHS)
+    packing = Packing.of(LENGTHS)
+    upstream = torch.randn(len(LENGTHS), SMALL["size"], dtype=torch.float64)
+    results = []
+    for pooled in (
+        model.read(ids, packing, segments),
+        model.pooled(model(ids, packing, segments), packing),
+    ):
+        gradients = torch.autograd.grad((pooled * upstream).sum(), list(model.parameters()))
+        results.append([pooled, *gradients])
+    for mine, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+@torch.no_grad()
+def test_the_last_layer_is_recorded_whole_though_its_first_tokens_alone_are_wanted() -> None:
+    model = build("bert").eval()
+    ids, segments = random_texts(model, *LENGTHS)
+    packing = Packing.of(LENGTHS)
+    plain = model.read(ids, packing, segments)
+    with record_attention(model) as maps:
+        recorded = model.read(ids, packing, segments)
+    torch.testing.assert_close(recorded, plain)
+    (weights,) = maps["layers.3.attention"]
+    assert weights.shape == (len(LENGTHS), SMALL["heads"], max(LENGTHS), max(LENGTHS))
+
+
 @torch.no_grad()
 def test_a_local_layer_reads_its_window_and_a_global_one_everything() -> None:
     """Layers 0 and 3 are global, 1 and 2 see 2 tokens to either side."""
