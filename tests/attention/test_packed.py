@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kotya.attention import kernels
-from kotya.attention.packed import Packing, attend_packed, grouped
+from kotya.attention.packed import Packing, attend_first, attend_packed, grouped
 from kotya.attention.recorder import record_attention
 
 LENGTHS = (5, 9, 1, 9, 3, 40, 38)
@@ -56,6 +56,27 @@ def test_packed_is_every_sequence_alone(
         torch.testing.assert_close(mine.double(), theirs, atol=tolerance, rtol=tolerance)
     with torch.no_grad():
         predicted = attend_packed(*tokens, packing, causal=causal, window=window)
+    torch.testing.assert_close(predicted.double(), expected.detach(), atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2)], ids=str)
+@pytest.mark.parametrize("window", [None, 2, 20])
+def test_the_first_tokens_alone_read_what_they_read_among_all(
+    dtype: torch.dtype, tolerance: float, window: int | None
+) -> None:
+    query, key, value, _ = random_tokens(LENGTHS, dtype)
+    packing = Packing.of(LENGTHS)
+    upstream = torch.randn(len(LENGTHS), HEADS, SIZE).to(dtype)
+    output = attend_first(query[packing.starts], key, value, packing, window=window)
+    found = torch.autograd.grad(output, (query, key, value), upstream)
+    exact = [x.detach().double().requires_grad_() for x in (query, key, value)]
+    parts = zip(*(x.split(LENGTHS) for x in exact), strict=True)
+    expected = torch.stack([oracle(*part, causal=False, window=window)[0] for part in parts])
+    gradients = torch.autograd.grad(expected, exact, upstream.double())
+    for mine, theirs in zip((output, *found), (expected, *gradients), strict=True):
+        torch.testing.assert_close(mine.double(), theirs, atol=tolerance, rtol=tolerance)
+    with torch.no_grad():
+        predicted = attend_first(query[packing.starts], key, value, packing, window=window)
     torch.testing.assert_close(predicted.double(), expected.detach(), atol=tolerance, rtol=tolerance)
 
 

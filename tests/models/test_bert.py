@@ -84,25 +84,6 @@ def test_4_packed_is_each_text_alone_with_its_gradients(variant: str) -> None:
         torch.testing.assert_close(mine, theirs)
 
 
-@pytest.mark.parametrize("pooling", ["first", "mean"])
-@every
-def test_reading_whole_texts_is_pooling_all_vectors(variant: str, pooling: str) -> None:
-    """Where the last layer works for first tokens alone, what they see and their gradients are the same."""
-    model = build(variant, pooling=pooling, max_length=160).double()
-    ids, segments = random_texts(model, 7, 3, 150, 1, 8)
-    packing = Packing.of((7, 3, 150, 1, 8))
-    read, pooled = model.read(ids, packing, segments), model.pooled(model(ids, packing, segments), packing)
-    torch.testing.assert_close(read, pooled)
-    weights = torch.randn_like(read)
-    parameters = [x for x in model.parameters() if x.requires_grad]
-    for mine, theirs in zip(
-        torch.autograd.grad((read * weights).sum(), parameters),
-        torch.autograd.grad((pooled * weights).sum(), parameters),
-        strict=True,
-    ):
-        torch.testing.assert_close(mine, theirs)
-
-
 @every
 @torch.no_grad()
 def test_1_another_neighbour_changes_nothing(variant: str) -> None:
@@ -117,6 +98,42 @@ def test_1_another_neighbour_changes_nothing(variant: str) -> None:
             assert not torch.allclose(mine, theirs, atol=1e-2)
         else:
             torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=0)
+
+
+@every
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+@pytest.mark.parametrize("local", [None, 4])
+def test_pooled_vectors_read_alone_are_those_of_all_tokens_with_their_gradients(
+    variant: str, pooling: str, local: int | None
+) -> None:
+    """The last layer works for the first tokens alone: rotary, with a window (layer 1 of 2 is a local one), or not."""
+    model = build(variant, pooling=pooling, local=local, layers=2, max_length=160).double().train()
+    lengths = (7, 3, 150, 1, 8)
+    ids, segments = random_texts(model, *lengths)
+    packing = Packing.of(lengths)
+    upstream = torch.randn(len(lengths), SMALL["size"], dtype=torch.float64)
+    results = []
+    for pooled in (
+        model.read(ids, packing, segments),
+        model.pooled(model(ids, packing, segments), packing),
+    ):
+        gradients = torch.autograd.grad((pooled * upstream).sum(), list(model.parameters()))
+        results.append([pooled, *gradients])
+    for mine, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+@torch.no_grad()
+def test_the_last_layer_is_recorded_whole_though_its_first_tokens_alone_are_wanted() -> None:
+    model = build("bert").eval()
+    ids, segments = random_texts(model, *LENGTHS)
+    packing = Packing.of(LENGTHS)
+    plain = model.read(ids, packing, segments)
+    with record_attention(model) as maps:
+        recorded = model.read(ids, packing, segments)
+    torch.testing.assert_close(recorded, plain)
+    (weights,) = maps["layers.3.attention"]
+    assert weights.shape == (len(LENGTHS), SMALL["heads"], max(LENGTHS), max(LENGTHS))
 
 
 @torch.no_grad()

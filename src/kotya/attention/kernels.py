@@ -24,6 +24,7 @@ from kotya.dropout import dropout_mask
 
 _SHORT = 128
 _SMALLEST, _NARROW = 8, 64
+"""Queries, from and below, whose weights lie across (see `_weigh`)."""
 _KEPT = 512
 """The longest texts whose weights are kept for the backward where heads lie apart."""
 

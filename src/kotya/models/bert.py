@@ -6,7 +6,6 @@ The modern encoder (Warner et al. 2024, ModernBERT) is the same code by other se
 GeGLU, no biases, and layers that read a window around each token between those that read all.
 """
 
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -97,7 +96,9 @@ class Bert(nn.Module):
         self, ids: Int[Tensor, "tokens"], packing: Packing, segments: Int[Tensor, "tokens"] | None = None
     ) -> Float[Tensor, "tokens size"]:
         """The last layer's vectors. Raises KotyaError for a text longer than learned positions reach."""
-        *_, x = self._up_to(len(self.layers), ids, packing, segments)
+        x, rotations = self._embedded(ids, packing, segments)
+        for layer in self.layers:
+            x = layer(x, packing, rotations)
         hidden: Tensor = self.norm(x)
         return hidden
 
@@ -105,20 +106,12 @@ class Bert(nn.Module):
         self, ids: Int[Tensor, "tokens"], packing: Packing, segments: Int[Tensor, "tokens"] | None = None
     ) -> list[Float[Tensor, "tokens size"]]:
         """The embeddings, and what each layer made of them; the last is what `forward` gives."""
-        vectors = list(self._up_to(len(self.layers), ids, packing, segments))
+        x, rotations = self._embedded(ids, packing, segments)
+        vectors = [x]
+        for layer in self.layers:
+            vectors.append(layer(vectors[-1], packing, rotations))
         vectors[-1] = self.norm(vectors[-1])
         return vectors
-
-    def _up_to(
-        self, layers: int, ids: Tensor, packing: Packing, segments: Tensor | None
-    ) -> Iterator[Float[Tensor, "tokens size"]]:
-        """The embeddings, and what the first layers make of them one by one."""
-        x = self.embedding(ids, packing.positions, packing.longest, segments)
-        yield x
-        rotations = Rotations(packing.positions, x.dtype)
-        for layer in self.layers[:layers]:
-            x = layer(x, packing, rotations)
-            yield x
 
     def read(
         self, ids: Int[Tensor, "tokens"], packing: Packing, segments: Int[Tensor, "tokens"] | None = None
@@ -128,12 +121,20 @@ class Bert(nn.Module):
         Where the first token stands for its text, the last layer works for it alone (of 6 layers, an eighth of the
         work); unless its attention is being recorded.
         """
-        last = self.layers[-1]
+        *layers, last = self.layers
         assert isinstance(last, PackedLayer)
         if self.config.pooling == "mean" or recording(last.attention):
             return self.pooled(self(ids, packing, segments), packing)
-        *_, x = self._up_to(len(self.layers) - 1, ids, packing, segments)
-        return self._through_pooler(self.norm(last.first(x, packing, Rotations(packing.positions, x.dtype))))
+        x, rotations = self._embedded(ids, packing, segments)
+        for layer in layers:
+            x = layer(x, packing, rotations)
+        return self._through_pooler(self.norm(last.first(x, packing, rotations)))
+
+    def _embedded(
+        self, ids: Tensor, packing: Packing, segments: Tensor | None
+    ) -> tuple[Float[Tensor, "tokens size"], Rotations]:
+        x = self.embedding(ids, packing.positions, packing.longest, segments)
+        return x, Rotations(packing.positions, x.dtype)
 
     def pooled(
         self, hidden: Float[Tensor, "tokens size"], packing: Packing
