@@ -93,7 +93,7 @@ def test_decoding_keeps_sums_of_one_size(features: FeatureMap) -> None:
         assert cache.sums.shape == (2, 3, features.count, 9)
         start += n
     torch.testing.assert_close(torch.cat(seen, dim=1), whole, atol=3e-5, rtol=1e-4)
-    swapped = cache.select(torch.tensor([1, 0, 1])).join(cache)
+    swapped = cache.select(torch.tensor([1, 0, 1]), 150).join(cache)
     torch.testing.assert_close(
         swapped.read(query[[1, 0, 1, 0, 1]], features)[3:], cache.read(query, features)
     )

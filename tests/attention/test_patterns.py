@@ -84,7 +84,9 @@ def test_a_cut(length: int, size: int, stride: int, first: int, last: int) -> No
     assert all(0 <= block < cut.count for block in found)
 
 
-@pytest.mark.parametrize("pattern", [Full(), Causal(), Full() & Causal(), Full() | Window(1, 1)])
+@pytest.mark.parametrize(
+    "pattern", [Full(), Causal(), Full() & Causal(), Full() | Window(1, 1), Causal() | Window(1, 1)]
+)
 def test_what_is_a_share_of_all_pairs_has_no_layout(pattern: Pattern) -> None:
     assert layout(pattern.bind(9, 9), 4) is None
 

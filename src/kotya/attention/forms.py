@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from kotya.attention.caches import SelfCache
+from kotya.attention.caches import Cache, SourceCache
 from kotya.attention.head_patterns import HeadPatterns
-from kotya.attention.kernels import Heads, Keys, Mask, Queries, exact
+from kotya.attention.kernels import Heads, Keys, Queries, attend, exact
 from kotya.attention.linear import FeatureMap, LengthProjection, LinearCache, attend_linear
-from kotya.attention.packed import Packing, Seen, Tokens, attend_packed
+from kotya.attention.packed import Packing, Tokens, attend_packed
+from kotya.attention.pattern_cache import PatternCache
 from kotya.errors import KotyaError
 
 Wide = tuple[Tokens, Tokens, Tokens]
@@ -35,7 +36,7 @@ class Form(nn.Module, ABC):
         dropout: float,
         wide: Wide | None = None,
     ) -> Tokens:
-        """Every sequence reads itself. `wide`: by which global queries read, where they have projections of their own."""
+        """Every sequence reads itself. `wide`: by which global queries read, where they have their own projections."""
 
     @abstractmethod
     def rows(
@@ -56,6 +57,24 @@ class Form(nn.Module, ABC):
         self, query: Queries, key: Keys, lengths: Int[Tensor, "rows"] | None, *, causal: bool, cross: bool
     ) -> Float[Tensor, "rows heads queries read"]:
         """The weights that it amounts to, for pictures: of keys, or of Linformer's mixtures of them."""
+
+    @abstractmethod
+    def new_cache(self, rows: int, heads: int, size: int, like: Float[Tensor, "*shape"]) -> Cache:
+        """What causal decoding keeps, of a past without a token yet. Raises KotyaError where it has no causal form."""
+
+    @abstractmethod
+    def extend(
+        self, past: Cache, query: Heads, key: Heads, value: Heads, positions: Int[Tensor, "rows n"]
+    ) -> Heads:
+        """n new positions a row behind the past, which takes their keys."""
+
+    @abstractmethod
+    def source(self, key: Keys, value: Keys, lengths: Int[Tensor, "rows"]) -> Cache:
+        """What decoding keeps of texts that it reads across, one a row."""
+
+    @abstractmethod
+    def across(self, query: Queries, source: Cache) -> Float[Tensor, "rows queries heads head_size"]:
+        """What queries read of it."""
 
 
 class Patterned(Form):
@@ -120,6 +139,24 @@ class Patterned(Form):
         _, weights = exact(query, key, key, mask=bias)
         return weights.masked_fill(blind, 0.0)
 
+    def new_cache(self, rows: int, heads: int, size: int, like: Float[Tensor, "*shape"]) -> Cache:
+        return PatternCache.empty(self.patterns, rows, heads, size, like)
+
+    def extend(
+        self, past: Cache, query: Heads, key: Heads, value: Heads, positions: Int[Tensor, "rows n"]
+    ) -> Heads:
+        assert isinstance(past, PatternCache)
+        return past.extend(query, key, value, positions)
+
+    def source(self, key: Keys, value: Keys, lengths: Int[Tensor, "rows"]) -> Cache:
+        raise KotyaError(
+            "a pattern across two texts stands in proportion to the length of both, and search does not know how long "
+            "its text will be; cross-attention that is decoded is full, linear or linformer"
+        )
+
+    def across(self, query: Queries, source: Cache) -> Float[Tensor, "rows queries heads head_size"]:
+        raise AssertionError("there is no source")
+
 
 class Linear(Form):
     """Q′(K′ᵀV)."""
@@ -170,6 +207,22 @@ class Linear(Form):
         products = products.tril() if causal else products
         return products / products.sum(-1, keepdim=True).clamp(min=1e-30)
 
+    def new_cache(self, rows: int, heads: int, size: int, like: Float[Tensor, "*shape"]) -> Cache:
+        return LinearCache.empty(rows, heads, size, self.features, like.device)
+
+    def extend(
+        self, past: Cache, query: Heads, key: Heads, value: Heads, positions: Int[Tensor, "rows n"]
+    ) -> Heads:
+        assert isinstance(past, LinearCache)
+        return past.extend(query, key, value, self.features)
+
+    def source(self, key: Keys, value: Keys, lengths: Int[Tensor, "rows"]) -> Cache:
+        return LinearCache.of(key, value, self.features, lengths)
+
+    def across(self, query: Queries, source: Cache) -> Float[Tensor, "rows queries heads head_size"]:
+        assert isinstance(source, LinearCache)
+        return source.read(query, self.features)
+
 
 class Linformer(Form):
     """Softmax attention over k learned mixtures of all keys."""
@@ -212,7 +265,7 @@ class Linformer(Form):
         self, key: Keys, value: Keys, lengths: Int[Tensor, "rows"] | None, causal: bool
     ) -> tuple[Heads, Heads]:
         if causal:
-            raise KotyaError("Linformer has no causal form: each of its keys is a mixture of the whole text")
+            raise _no_causal_form()
         return self.projection(key, value, lengths)  # type: ignore[no-any-return]
 
     def weights(
@@ -221,3 +274,22 @@ class Linformer(Form):
         k, _ = self._mixed(key, key, lengths, causal)
         _, weights = exact(query, k, k)
         return weights
+
+    def new_cache(self, rows: int, heads: int, size: int, like: Float[Tensor, "*shape"]) -> Cache:
+        raise _no_causal_form()
+
+    def extend(
+        self, past: Cache, query: Heads, key: Heads, value: Heads, positions: Int[Tensor, "rows n"]
+    ) -> Heads:
+        raise _no_causal_form()
+
+    def source(self, key: Keys, value: Keys, lengths: Int[Tensor, "rows"]) -> Cache:
+        return SourceCache.of(*self._mixed(key, value, lengths, False))
+
+    def across(self, query: Queries, source: Cache) -> Float[Tensor, "rows queries heads head_size"]:
+        assert isinstance(source, SourceCache)
+        return attend(query, *source.read())
+
+
+def _no_causal_form() -> KotyaError:
+    return KotyaError("Linformer has no causal form: each of its keys is a mixture of the whole text")

@@ -169,13 +169,18 @@ class LinearCache:
 
     def extend(self, query: Heads, key: Heads, value: Heads, features: FeatureMap) -> Heads:
         """n new positions a row: they are added, and each sees those up to its own."""
+        parts = _chunks(query.shape[1], features, causal=True)
+        return torch.cat([self._extend(query[:, p], key[:, p], value[:, p], features) for p in parts], dim=1)
+
+    def _extend(self, query: Heads, key: Heads, value: Heads, features: FeatureMap) -> Heads:
         q, k = features.queries(query).transpose(1, 2), features.keys(key).transpose(1, 2)
         v = _with_ones(value, slice(None))
         seen = q @ self.sums + (q @ k.transpose(2, 3)).tril_() @ v
         self.sums = self.sums + k.transpose(2, 3) @ v
         return _ratio(seen).transpose(1, 2).to(query.dtype)
 
-    def select(self, rows: Int[Tensor, "kept"]) -> "LinearCache":
+    def select(self, rows: Int[Tensor, "kept"], columns: int) -> "LinearCache":
+        """Those rows, however many columns they are the sums of."""
         return LinearCache(self.sums.index_select(0, rows))
 
     def join(self, other: "LinearCache") -> "LinearCache":
