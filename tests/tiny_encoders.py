@@ -50,7 +50,8 @@ STEMS = {"bert": "Bert", "distilbert": "DistilBert", "roberta": "Roberta", "mode
 def make(family: str, ending: str, **settings: Any) -> transformers.PreTrainedModel:
     """A model whose outputs are not all alike; `ending` is that of the class: `ForMaskedLM` and so on."""
     torch.manual_seed(1)
-    config = CONFIGS[family](vocab_size=VOCABULARY, pad_token_id=PAD[family], **SETTINGS[family] | settings)
+    usual = {"vocab_size": VOCABULARY, "pad_token_id": PAD[family]}
+    config = CONFIGS[family](**usual | SETTINGS[family] | settings)
     model: transformers.PreTrainedModel = getattr(transformers, STEMS[family] + ending)(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():

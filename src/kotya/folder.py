@@ -106,11 +106,14 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: parameter.detach() for name, parameter in model.named_parameters()}
 
 
-def save_weights(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write a safetensors file in place of the one that is there. Raises Fault where the disk does not take it."""
+def save_weights(path: Path, tensors: dict[str, Tensor], about: dict[str, str] | None = None) -> None:
+    """Write a safetensors file in place of the one that is there. Raises Fault where the disk does not take it.
+
+    `about`: what other readers want to find in its header.
+    """
     with replacing(path) as partial:
         try:
-            save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, partial)
+            save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, partial, about)
         except SafetensorError as error:
             raise OSError(str(error)) from None
 

@@ -194,7 +194,7 @@ def test_a_pair_where_a_text_is_needed(models: dict[str, Any]) -> None:
 
 def test_an_encoder_alone_says_nothing(models: dict[str, Any], tmp_path: Path) -> None:
     vocabulary = models["masked_lm"].vocabulary
-    config = EncoderFolder(model=models["masked_lm"].config.model)
+    config = EncoderFolder(model=models["masked_lm"].config.model, pooler=True)
     both = (vocabulary, vocabulary)
     folder.create(tmp_path / "e", config=config, vocabularies=both, recipe=None, model=config.build(both))
     with pytest.raises(KotyaError, match="without a head"):

@@ -35,6 +35,7 @@ COMMANDS = {
     "show": "Pictures: position embeddings, attention heads, beam trees, what length does.",
     "average": "Average checkpoints into one model.",
     "import": "Make a model folder from another library's model.",
+    "export": "Write a model folder in the form of another library.",
     "benchmark": "How fast a model is on this machine.",
 }
 COMPUTING = {

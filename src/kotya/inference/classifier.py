@@ -56,8 +56,11 @@ class Classifier:
 
     def _checked(self, texts: Texts) -> tuple[str, ...]:
         sides = (texts,) if isinstance(texts, str) else texts
-        if len(sides) != self.config.texts:
-            wanted = "pairs of texts" if self.config.texts == 2 else "single texts"
+        expected = (self.config.texts,) if self.config.texts else (1, 2)
+        if len(sides) not in expected:
+            wanted = {(1,): "single texts", (2,): "pairs of texts", (1, 2): "texts or pairs of them"}[
+                expected
+            ]
             raise KotyaError(
                 f"this model reads {wanted}, not {len(sides)} at once: {' | '.join(sides)[:60]!r}"
             )

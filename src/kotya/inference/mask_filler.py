@@ -47,9 +47,11 @@ class MaskFiller:
             yield from self._filled(group, top)
 
     def _encoded(self, text: str) -> Encoded:
-        parts = text.split(MARK)
-        if len(parts) == 1:
+        *before, last = text.split(MARK)
+        if not before:
             raise KotyaError(f"there is no {MARK} in {text[:60]!r}: nothing to fill")
+        # where spaces are part of pieces, the one before a word is part of what stands behind the mask
+        parts = [*(part.rstrip() for part in before), last]
         assert self.vocabulary.mask is not None
         ids: list[int] = []
         for number, part in enumerate(self.vocabulary.encode_batch(parts)):

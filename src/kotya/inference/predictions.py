@@ -65,8 +65,8 @@ def columns_of(
 def classified(
     model: Classifier, lines: Iterable[str], columns: Sequence[str] | None, stride: int | None
 ) -> Iterator[dict[str, Any]]:
-    """Labels with probabilities, or numbers."""
-    wanted = ["text"] * model.config.texts
+    """Labels with probabilities, or numbers. Where the model does not say how many texts it reads, the columns do."""
+    wanted = ["text"] * (model.config.texts or (columns or []).count("text") or 1)
     whole = columns is None and len(wanted) == 1  # a text alone may hold tabs
     rows = Noted(((line,) for line in lines) if whole else columns_of(lines, columns or wanted, wanted))
     for one in model.predict(rows, stride=stride):

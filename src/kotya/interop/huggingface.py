@@ -1,30 +1,46 @@
-"""Opens a Hugging Face model, a local folder or a name on the hub, and hands it to the reader of its family."""
+"""Models of Hugging Face's in and out: a local folder, or a name on the hub, is handed to the reader of its family."""
 
+import json
 import re
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from kotya import folder as folders
 from kotya.errors import Fault, KotyaError
-from kotya.interop.marian import Marian, read_json, read_marian
+from kotya.files import umask, write_text
+from kotya.interop.encoders import FAMILIES, Imported, as_theirs, read_encoder
+from kotya.interop.marian import read_json, read_marian
 from kotya.tasks.translation_recipe import TranslationFolder
 
-READERS: dict[str, Callable[[Path], Marian]] = {"marian": read_marian}
+FILES = ["*.json", "*.safetensors", "*.spm", "vocab.txt", "merges.txt"]
+
+
+def _translator(folder: Path) -> Imported:
+    found = read_marian(folder)
+    config = TranslationFolder(model=found.config, search=found.search, banned=found.banned)
+    return Imported(config, found.model, (found.source, found.target))
+
+
+READERS: dict[str, Callable[[Path], Imported]] = {
+    "marian": _translator,
+    **dict.fromkeys(FAMILIES, read_encoder),
+}
 """`model_type` of `config.json`, and who reads it."""
 
-FILES = ["*.json", "*.safetensors", "*.spm"]
 
-
-def import_model(source: str, output: Path) -> Marian:
+def import_model(source: str, output: Path) -> Imported:
     """Read the model that `source` names and write it to a new folder of kotya's. Raises KotyaError (see `read`)."""
-    model = read(source)
-    config = TranslationFolder(model=model.config, search=model.search, banned=model.banned)
-    vocabularies = (model.source, model.target)
-    folders.create(output, config=config, vocabularies=vocabularies, recipe=None, model=model.model)
-    return model
+    folders.check_free(output)
+    found = read(source)
+    folders.create(
+        output, config=found.config, vocabularies=found.vocabularies, recipe=None, model=found.model
+    )
+    return found
 
 
-def read(source: str) -> Marian:
+def read(source: str) -> Imported:
     """The model that `source` names: a folder, or `owner/name` on the hub, or `owner/name@revision`.
 
     Raises KotyaError where there is no such folder or name, or where it holds a family that is not read.
@@ -61,3 +77,25 @@ def download(name: str) -> Path:
             f"{name}: no such folder, and the Hugging Face hub cannot be reached ({reason})"
         ) from None
     return Path(path)
+
+
+def export_model(path: Path, output: Path) -> str:
+    """Write a model folder of ours as one that `transformers` loads, whole or not at all; returns its class there.
+
+    Raises KotyaError for a model that none of their families is, or where `output` holds something already.
+    """
+    folders.check_free(output)
+    loaded = folders.load(path)
+    found = as_theirs(loaded, path)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+    try:
+        for name, content in (("config.json", found.config), ("tokenizer_config.json", found.tokenizer)):
+            write_text(building / name, json.dumps(content, ensure_ascii=False, indent=1))
+        loaded.vocabularies[0].save(building / "tokenizer.json")
+        folders.save_weights(building / folders.WEIGHTS, found.weights, {"format": "pt"})
+        building.chmod(0o777 & ~umask())
+        building.rename(output)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return str(found.config["architectures"][0])

@@ -13,11 +13,11 @@ from typing import Any, Literal, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from kotya.errors import KotyaError
 from kotya.interop.sentencepiece import SentencePieceModel, build_tokenizer
+from kotya.interop.stored import read_stored
 from kotya.models.seq2seq import Seq2Seq
 from kotya.models.transformer import TransformerConfig
 from kotya.models.transformer_block import Activation
@@ -183,13 +183,7 @@ def load_weights(model: Seq2Seq, path: Path, *, tied: bool) -> None:
 
     Embeddings that are one are stored as `model.shared.weight` alone.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise KotyaError(_no_weights(path)) from None
-    except SafetensorError as problem:
-        raise KotyaError(f"{path}: broken or cut off ({problem}); fetch it again") from None
+    stored = read_stored(path)
     shared = stored.get("model.shared.weight")
     for name, parameter in model.named_parameters():
         theirs = marian_name(name, tied=tied)
@@ -199,16 +193,6 @@ def load_weights(model: Seq2Seq, path: Path, *, tied: bool) -> None:
         if tensor is None:
             raise KotyaError(f"{path}: {theirs} is missing")
         _copy(tensor, parameter, theirs, path)
-
-
-def _no_weights(path: Path) -> str:
-    """Names what there is instead, if anything."""
-    if (path.parent / "pytorch_model.bin").exists():
-        return (
-            f"{path}: no such file; pytorch_model.bin is a pickle, which kotya does not load: "
-            "save the model again with safe_serialization=True"
-        )
-    return f"{path}: no such file; a MarianMT folder keeps its weights there"
 
 
 def _copy(tensor: Tensor, parameter: Tensor, name: str, path: Path) -> None:

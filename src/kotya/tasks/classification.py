@@ -40,8 +40,8 @@ class ClassificationFolder(FolderConfig):
     model: BertConfig
     labels: list[str]
     """Names of the classes in order; none where a number is predicted."""
-    texts: Literal[1, 2]
-    """2 where pairs are classified."""
+    texts: Literal[1, 2] | None
+    """2 where pairs are classified; None where an import does not say: either."""
 
     def build(self, vocabularies: Vocabularies) -> SequenceModel:
         return SequenceModel(self.model.build(len(vocabularies[0])), max(1, len(self.labels)))

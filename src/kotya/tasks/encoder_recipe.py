@@ -145,9 +145,11 @@ class EncoderFolder(FolderConfig):
 
     task: Literal["encoder"] = "encoder"
     model: BertConfig
+    pooler: bool
+    """Whether what turns the summary of a text into what its heads read came with it."""
 
     def build(self, vocabularies: Vocabularies) -> nn.Module:
-        return nn.ModuleDict({"encoder": self.model.build(len(vocabularies[0]))})
+        return nn.ModuleDict({"encoder": self.model.build(len(vocabularies[0]), pooler=self.pooler)})
 
 
 def hold_out(count: int, what: str, place: Path, say: Callable[[str], None]) -> tuple[list[int], list[int]]:

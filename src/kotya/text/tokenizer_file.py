@@ -58,13 +58,19 @@ def with_roles(
         "pair": [*begin, text, *ends[:1] * separators, other, ends[1]],
         "special_tokens": named,
     }
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    before = {one["id"]: one for one in content.get("added_tokens", [])}
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     added = [
-        {"id": number, "content": pieces[number], **flags}
+        {"id": number, "content": pieces[number], **flags, **before.get(number, {}), "special": True}
         for number in sorted(set(roles.values()))
         if number < len(pieces)
     ]
-    plain = [one for one in content.get("added_tokens", []) if not one["special"] and one["id"] < len(pieces)]
+    roles_of = set(roles.values())
+    plain = [
+        one
+        for number, one in before.items()
+        if not one["special"] and number < len(pieces) and number not in roles_of
+    ]
     return {
         **content,
         "added_tokens": sorted([*added, *plain], key=lambda one: one["id"]),

@@ -1,0 +1,127 @@
+"""The vocabulary of an encoder's Hugging Face folder: its `tokenizer.json`, or the files of before there was one.
+
+The ids stay theirs. Pieces that were added behind the vocabulary become part of it, and ids that no piece has (matrices
+are often padded) get pieces that no text can hold.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from kotya.errors import KotyaError
+from kotya.interop.marian import read_json
+from kotya.text.vocabulary import Vocabulary
+
+KEYS = {
+    "pad": "pad_token",
+    "unknown": "unk_token",
+    "begin": "cls_token",
+    "end": "sep_token",
+    "mask": "mask_token",
+}
+"""Our roles, and what their files call them."""
+BERT_NAMES = {"pad": "[PAD]", "unknown": "[UNK]", "begin": "[CLS]", "end": "[SEP]", "mask": "[MASK]"}
+ROBERTA_NAMES = {"pad": "<pad>", "unknown": "<unk>", "begin": "<s>", "end": "</s>", "mask": "<mask>"}
+SEPARATORS = {"roberta": 2}
+"""Ends between the two texts of a pair, where they are not one."""
+
+
+def read_vocabulary(folder: Path, model_type: str, size: int) -> Vocabulary:
+    """That of a model with `size` pieces. Raises KotyaError where files are missing, or another model's."""
+    content = _content(folder, model_type)
+    if content["model"]["type"] not in ("WordPiece", "BPE"):
+        raise KotyaError(
+            f"{folder}: a tokenizer of type {content['model']['type']}; WordPiece and BPE are read"
+        )
+    ids = _every_id(content, folder)
+    if max(ids.values()) >= size:
+        raise KotyaError(
+            f"{folder}: its tokenizer has ids up to {max(ids.values()):,}, but the model's matrix has {size:,} rows: "
+            "these files do not belong together"
+        )
+    roles = {}
+    for role, name in _names(folder, model_type).items():
+        if name not in ids:
+            raise KotyaError(f"{folder}: its tokenizer has no piece {name!r}, its {KEYS[role]}")
+        roles[role] = ids[name]
+    missing = set(range(size)) - set(ids.values())
+    content["model"]["vocab"] = ids | {f"[no piece {number}]": number for number in sorted(missing)}
+    tokenizer = Tokenizer.from_str(json.dumps(content))
+    return Vocabulary(tokenizer, **roles, separators=SEPARATORS.get(model_type, 1))
+
+
+def _content(folder: Path, model_type: str) -> dict[str, Any]:
+    """What is, or would be, in `tokenizer.json`."""
+    if (folder / "tokenizer.json").exists():
+        content = read_json(folder / "tokenizer.json")
+        try:
+            Tokenizer.from_str(json.dumps(content))
+        except Exception as error:  # the library raises bare Exception for every malformed file
+            raise KotyaError(f"{folder / 'tokenizer.json'}: no tokenizer ({error})") from None
+        return content
+    if (folder / "vocab.txt").exists():
+        return _as_content(_wordpiece(folder))
+    if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
+        return _as_content(_byte_level(folder))
+    wanted = "vocab.json and merges.txt" if model_type == "roberta" else "vocab.txt"
+    raise KotyaError(f"{folder}: there is no tokenizer.json, nor {wanted}")
+
+
+def _as_content(tokenizer: Tokenizer) -> dict[str, Any]:
+    content = json.loads(tokenizer.to_str())
+    assert isinstance(content, dict)
+    return content
+
+
+def _wordpiece(folder: Path) -> Tokenizer:
+    """BERT's own files."""
+    settings = _settings(folder)
+    names = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    pieces = {name: number for number, name in enumerate(names)}
+    tokenizer = Tokenizer(models.WordPiece(pieces, unk_token=BERT_NAMES["unknown"]))
+    tokenizer.normalizer = normalizers.BertNormalizer(
+        lowercase=settings.get("do_lower_case", True),
+        strip_accents=settings.get("strip_accents"),
+        handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    return tokenizer
+
+
+def _byte_level(folder: Path) -> Tokenizer:
+    """RoBERTa's own files."""
+    tokenizer = Tokenizer(models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))
+    prefix = _settings(folder).get("add_prefix_space", False)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def _every_id(content: dict[str, Any], folder: Path) -> dict[str, int]:
+    """Of pieces of the model and of those that were added."""
+    ids: dict[str, int] = dict(content["model"]["vocab"])
+    for one in content["added_tokens"]:
+        if ids.setdefault(one["content"], one["id"]) != one["id"]:
+            raise KotyaError(f"{folder}: the piece {one['content']!r} has two ids in its tokenizer.json")
+    return ids
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    path = folder / "tokenizer_config.json"
+    return read_json(path) if path.exists() else {}
+
+
+def _names(folder: Path, model_type: str) -> dict[str, str]:
+    """What plays which part: as the files say, else as its paper's does."""
+    names = dict(ROBERTA_NAMES if model_type == "roberta" else BERT_NAMES)
+    path = folder / "special_tokens_map.json"
+    for said in (read_json(path) if path.exists() else {}, _settings(folder)):
+        for role, key in KEYS.items():
+            token = said.get(key)
+            name = token.get("content") if isinstance(token, dict) else token
+            if isinstance(name, str):
+                names[role] = name
+    return names
