@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from kotya.attention.layout import Layout, layout
-from kotya.attention.patterns import Both, Causal, Either, Global, Pattern, Place, Random, Seen, Window
+from kotya.attention.patterns import Both, Causal, Either, Pattern, Place, Random, Seen, Window
 from kotya.errors import KotyaError
 
 _BLOCK = 128
@@ -92,32 +92,44 @@ def _listed(cut: Layout, chosen: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _rule(pattern: Pattern, places: list[Place], device: torch.device) -> Rule:
-    """A pattern as a function of single positions."""
+    """A narrow pattern as a function of single positions: lambdas, since what is compiled may call nothing else."""
     place = places[0]
     if isinstance(pattern, Either | Both):
         one, other = _rule(pattern.one, places, device), _rule(pattern.other, places, device)
         if isinstance(pattern, Either):
             return lambda row, head, q, k: one(row, head, q, k) | other(row, head, q, k)
         return lambda row, head, q, k: one(row, head, q, k) & other(row, head, q, k)
+    if isinstance(pattern, Window):
+        dilation, queries, keys = pattern.dilation, place.queries, place.keys
+        low, high = -pattern.left * dilation, pattern.right * dilation
+        if not place.cross:
+            return lambda row, head, q, k: (k - q >= low) & (k - q <= high) & ((k - q) % dilation == 0)
+        centre: Callable[[Tensor], Tensor] = lambda q: torch.clamp(q * keys // queries, max=keys - 1)  # noqa: E731
+        return lambda row, head, q, k: (
+            (k - centre(q) >= low) & (k - centre(q) <= high) & ((k - centre(q)) % dilation == 0)
+        )
     if isinstance(pattern, Random):
         return _drawn(pattern, places, device)
-    if isinstance(pattern, Seen) and isinstance(pattern.whole.positions, tuple):
-        named = torch.tensor(pattern.whole.positions, device=device)
-        return lambda row, head, q, k: (named == k).any()
-    if isinstance(pattern, Seen | Window | Causal):
-        return lambda row, head, q, k: pattern.allows(q, k, place)
-    assert isinstance(pattern, Global)
-    raise AssertionError("a narrow pattern holds no Global")
+    if isinstance(pattern, Causal):
+        return lambda row, head, q, k: k <= q
+    assert isinstance(pattern, Seen)
+    if isinstance(pattern.whole.positions, int):
+        count = pattern.whole.positions
+        return lambda row, head, q, k: k < count
+    named = torch.tensor(pattern.whole.positions, device=device)
+    return lambda row, head, q, k: (named == k).any()
 
 
 def _drawn(pattern: Random, places: list[Place], device: torch.device) -> Rule:
     """Whether a block has drawn another is read in a table with a row a block."""
-    table, size = torch.stack([pattern.drawn(place) for place in places]).to(device), pattern.size
-    cross, count = places[0].cross, len(places)
-
-    def rule(row: Tensor, head: Tensor, q: Tensor, k: Tensor) -> Tensor:
-        which = head % count
-        seen = (table[which, q // size] == k // size).any()
-        return seen if cross else seen | (table[which, k // size] == q // size).any()
-
-    return rule
+    table, size, heads = (
+        torch.stack([pattern.drawn(place) for place in places]).to(device),
+        pattern.size,
+        len(places),
+    )
+    by_query: Rule = lambda row, head, q, k: (table[head % heads, q // size] == k // size).any()  # noqa: E731
+    if places[0].cross:
+        return by_query
+    return lambda row, head, q, k: (
+        by_query(row, head, q, k) | (table[head % heads, k // size] == q // size).any()
+    )

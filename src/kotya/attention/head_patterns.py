@@ -16,7 +16,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from kotya.attention.blocks import attend_blocks, attend_dense, attend_wide
-from kotya.attention.flex import attend_flex
 from kotya.attention.patterns import Causal, Full, Pattern, Window
 from kotya.errors import KotyaError
 
@@ -111,6 +110,9 @@ class HeadPatterns:
                 q, k, v, pattern, cross=cross, layer=self.layer, heads=heads, dropout=dropout
             )
         if kernel == "flex":
+            # with it comes PyTorch's compiler, seconds of importing
+            from kotya.attention.flex import attend_flex
+
             return attend_flex(q, k, v, pattern, cross=cross, layer=self.layer, heads=heads)
         if isinstance(pattern, Full):
             return attend_dense(q, k, v, None, dropout)
