@@ -56,6 +56,7 @@ class MultiHeadAttention(nn.Module):
         super().__init__()
         read = size if memory_size is None else memory_size
         self.heads, self.dropout, self.rotary = heads, dropout, rotary
+        self.head_size = size // heads
         self.query = nn.Linear(size, size, bias=bias)
         self.key = nn.Linear(read, size, bias=bias)
         self.value = nn.Linear(read, size, bias=bias)
@@ -154,10 +155,9 @@ class MultiHeadAttention(nn.Module):
 
     def new_cache(self, rows: int, like: Float[Tensor, "*shape"]) -> Cache:
         """Of a past without a token yet, for self-attention step by step."""
-        size = self.query.out_features // self.heads
         if self.form is None:
-            return SelfCache.empty(rows, self.heads, size, like)
-        return self.form.new_cache(rows, self.heads, size, like)
+            return SelfCache.empty(rows, self.heads, self.head_size, like)
+        return self.form.new_cache(rows, self.heads, self.head_size, like)
 
     def extend(
         self,
