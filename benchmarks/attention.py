@@ -15,15 +15,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from kotya.cli.allocator import tune_allocator
 
-import machine
-from kotya.attention.choices import form_of
-from kotya.attention.packed import Packing
-from kotya.cli.threads import prepare_to_compute
-from kotya.inference.attention_forms import choice_of, peak_memory
+tune_allocator()
+
+import torch  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+import machine  # noqa: E402
+from kotya.attention.choices import form_of  # noqa: E402
+from kotya.attention.packed import Packing  # noqa: E402
+from kotya.inference.attention_forms import choice_of, peak_memory  # noqa: E402
 
 HEADS, SIZE = 8, 64
 LONGEST_FULL = 16_384
@@ -53,7 +56,6 @@ def main() -> None:
     parser.add_argument("--forms", nargs="*", default=list(FORMS), choices=list(FORMS))
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    prepare_to_compute()
     print(machine.describe())
     lengths = [int(length) for length in options.lengths.split(",")]
     full = {causal: measured_full(causal, lengths, options.rounds) for causal in (False, True)}

@@ -66,6 +66,12 @@ def test_labels(base: Path, printed: Command) -> None:
     assert scores["accuracy"] == pytest.approx(100 * sum(right) / 60)
 
 
+def test_updates_take_the_place_of_epochs(base: Path, printed: Command) -> None:
+    flags = ("--task", "classification", "--data", base / "labels", "--base", base / "bert")
+    said = printed("train", *flags, "-o", base / "updates", "training.updates=2")
+    assert "2 updates" in said
+
+
 def test_rankings(base: Path, printed: Command) -> None:
     model = tune(base, printed, "relevance", "ranks", "training.loss=pairwise")
     columns = "query_id,document_id,query,document,-"

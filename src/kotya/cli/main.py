@@ -24,7 +24,7 @@ from kotya.errors import KotyaError
 # What `kotya --help` shows, so that listing the commands imports none of them. The module of `import` is `import_`.
 COMMANDS = {
     "demo": "Train a small Russian-English translator in about a minute and see what it does.",
-    "train": "Train a model as a recipe says, or on two text files.",
+    "train": "Train a model as a recipe says, on two text files, or on the file of a task.",
     "translate": "Translate lines.",
     "predict": "Labels, relevance, entities, or fills for [MASK].",
     "generate": "Go on with a text.",
@@ -32,7 +32,7 @@ COMMANDS = {
     "align": "Word alignments of given translations.",
     "evaluate": "The metrics of a model on a test set.",
     "vocabulary": "Byte-pair encoding: learn it, apply it, watch it merge.",
-    "show": "Pictures: position embeddings, attention heads, beam trees, what length does.",
+    "show": "Pictures: position embeddings, attention heads, beam trees, what length does, what a BERT reads.",
     "average": "Average checkpoints into one model.",
     "import": "Make a model folder from another library's model.",
     "export": "Write a model folder in the form of another library.",

@@ -8,7 +8,7 @@ import typer
 from kotya.cli.options import AllowCode
 
 app = typer.Typer(
-    help="Pictures: position embeddings, attention heads, beam trees, what length does."
+    help="Pictures: position embeddings, attention heads, beam trees, what length does, what a BERT reads."
     "\n\nExample:\n\n    kotya show positions"
 )
 
@@ -215,4 +215,71 @@ def cost(
     prepare_workers(1, device)
     seconds, memory = costs_of(attention or [], positions, causal=causal, device=device)
     draw_cost(seconds, memory, output, f"8 heads × 64, float32, one text, {device}")
+
+
+def inputs(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="The folder of an encoder, or of what stands on one.")
+    ],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The first text.")],
+    second: Annotated[str | None, typer.Argument(metavar="[SECOND]", help="The second of a pair.")] = None,
+    output: Output = Path("inputs.png"),
+) -> None:
+    """Draw what a BERT adds up for every piece of a text or a pair: token, segment and position embedding.
+
+    Example:
+
+        kotya show inputs runs/minilm "my dog is cute" "he likes playing" --output inputs.png
+    """
+    from kotya.inference.contexts import ContextReader
+    from kotya.pictures.canvas import check_path
+    from kotya.pictures.inputs import draw_inputs
+
+    check_path(output)
+    found = ContextReader(model).inputs([text] if second is None else [text, second])
+    draw_inputs(found.pieces, found.segments, found.parts, output)
+    print(output)
+
+
+BANKS = (
+    "he sat on the bank of the river",
+    "the river has flooded its left bank",
+    "she went to the bank on our street to get some money",
+    "the bank on the street is closed on sundays",
+)
+
+
+@app.command()
+def contexts(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="The folder of an encoder, or of what stands on one.")
+    ],
+    sentences: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SENTENCE]...", help="Two or more with the word; four with `bank` without them."
+        ),
+    ] = None,
+    word: Annotated[str, typer.Option(help="The word to look at.")] = "bank",
+    output: Output = Path("contexts.png"),
+) -> None:
+    """Draw how the vector of an ambiguous word moves with its sentence, layer by layer.
+
+    On top where it lies in every sentence, below how alike it is in every two (the cosine).
+
+    Example:
+
+        kotya show contexts runs/minilm --output contexts.png
+        kotya show contexts runs/minilm --word mouse "the cat ate a mouse" "click with the mouse"
+    """
+    from kotya.errors import KotyaError
+    from kotya.inference.contexts import ContextReader
+    from kotya.pictures.canvas import check_path
+    from kotya.pictures.contexts import draw_contexts
+
+    check_path(output)
+    given = sentences or list(BANKS)
+    if len(given) < 2:
+        raise KotyaError("one sentence alone: give two or more, so that there is something to compare")
+    draw_contexts(word, given, ContextReader(model).word(word, given), output)
     print(output)

@@ -48,6 +48,8 @@ def recipe_of_flags(
         content["base"] = str(base)
     elif "model" in settings:
         content["model"] = settings["model"]
+    if any(one.startswith("training.updates=") for one in overrides):
+        del content["training"]["epochs"]  # one end is enough, and this one was chosen by hand
     for override in overrides:
         recipes.put(content, override)
     why = [

@@ -1,0 +1,99 @@
+"""What is drawn of an encoder is what it computes: parts that add up to its first vectors, a word's own pieces."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kotya import folder
+from kotya.attention.packed import Packing
+from kotya.cli.main import run
+from kotya.errors import KotyaError
+from kotya.inference.contexts import ContextReader
+from kotya.models.bert import BertConfig
+from kotya.models.lm import LanguageModelConfig
+from kotya.tasks.encoder_recipe import EncoderFolder
+from kotya.tasks.language_model import LanguageModelFolder
+from kotya.text.vocabulary import Vocabulary
+
+SENTENCES = ["the bank of the river", "a riverbank by the bank .", "Bank ! bank"]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small encoder with random weights, whose word `river` is of several pieces."""
+    torch.manual_seed(1)
+    vocabulary = Vocabulary.learn_wordpiece(lambda: ["the bank of a by ! . ri ver"] * 3, 60, lowercase=True)
+    config = EncoderFolder(
+        model=BertConfig(size=16, heads=2, layers=2, feed_forward=24, max_length=20), pooler=True
+    )
+    both = (vocabulary, vocabulary)
+    model = config.build(both)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    found = tmp_path_factory.mktemp("contexts") / "encoder"
+    folder.create(found, config=config, vocabularies=both, recipe=None, model=model)
+    return found
+
+
+def test_the_parts_add_up_to_what_the_first_layer_reads(path: Path) -> None:
+    reader = ContextReader(path)
+    found = reader.inputs(["the bank", "of a river"])
+    assert found.pieces[:4] == ["[CLS]", "the", "bank", "[SEP]"]
+    assert found.segments == [0] * 4 + [1] * (len(found.pieces) - 4)
+    total = torch.from_numpy(sum(found.parts.values()))  # type: ignore[arg-type]
+    ids = torch.tensor(reader.vocabulary.ids(found.pieces))
+    first, *_ = reader.encoder.every_layer(ids, Packing.of([len(ids)]), torch.tensor(found.segments))
+    torch.testing.assert_close(reader.encoder.embedding.norm(total), first)
+
+
+def test_a_word_is_the_mean_of_its_own_pieces_in_every_layer(path: Path) -> None:
+    reader = ContextReader(path)
+    for word, places in (("bank", (2, 9, 1)), ("river", None)):
+        sentences = SENTENCES if places else SENTENCES[:1]
+        vectors = reader.word(word, sentences)
+        assert vectors.shape == (3, len(sentences), 16)
+        for number, sentence in enumerate(sentences):
+            ids = torch.tensor(reader.vocabulary.wrapped(reader.vocabulary.encode(sentence)))
+            pieces = reader.vocabulary.pieces(ids.tolist())
+            if places:
+                rows = [pieces.index("bank", places[number] - 1)]
+            else:
+                rows = list(range(5, len(pieces) - 1))
+                assert len(rows) > 1
+            segments = torch.zeros_like(ids)
+            layers = reader.encoder.every_layer(ids, Packing.of([len(ids)]), segments)
+            for depth, layer in enumerate(layers):
+                expected = layer[rows].mean(0).detach().numpy()
+                np.testing.assert_allclose(vectors[depth, number], expected, atol=1e-5)
+
+
+def test_what_cannot_be_shown_is_named(path: Path, tmp_path: Path) -> None:
+    reader = ContextReader(path)
+    with pytest.raises(KotyaError, match="'bank' does not stand in 'a riverbank'"):
+        reader.word("bank", ["a bank", "a riverbank"])
+    with pytest.raises(KotyaError, match="behind what the model reads"):
+        reader.word("bank", [" ".join(["the"] * 30 + ["bank"])])
+    with pytest.raises(KotyaError, match="longer than the 20 pieces"):
+        reader.inputs(["the " * 30])
+    vocabulary = Vocabulary.learn_masked(["a b"], 300)
+    config = LanguageModelFolder(model=LanguageModelConfig(size=8, heads=2, layers=1, feed_forward=8))
+    both = (vocabulary, vocabulary)
+    folder.create(tmp_path / "lm", config=config, vocabularies=both, recipe=None, model=config.build(both))
+    with pytest.raises(KotyaError, match="language_model, where one over an encoder is needed"):
+        ContextReader(tmp_path / "lm")
+
+
+def test_the_commands(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = ["--output", str(tmp_path / "picture.svg")]
+    for arguments in (
+        ["inputs", str(path), "the bank", "of a"],
+        ["inputs", str(path), "the bank"],
+        ["contexts", str(path)],
+    ):
+        assert run(["show", *arguments, *output]) == 0, capsys.readouterr().err
+        assert (tmp_path / "picture.svg").stat().st_size > 5000
+        (tmp_path / "picture.svg").unlink()
+    assert run(["show", "contexts", str(path), "the bank", *output]) == 2
+    assert "one sentence alone" in capsys.readouterr().err
