@@ -174,6 +174,35 @@ def test_a_base_gives_its_encoder_and_vocabulary(tmp_path: Path) -> None:
     assert vocabularies[0].fingerprint == vocabularies[1].fingerprint
 
 
+def test_a_base_is_extended_to_longer_texts(tmp_path: Path) -> None:
+    """Learned positions are repeated, projections of global positions are copies, and long texts are read."""
+    for name in ("base", "long"):
+        (tmp_path / name).mkdir()
+    train(small_task(tmp_path / "base", "masked_lm", updates=2), tmp_path / "bert", reporter=Silent())
+    recipe = content(tmp_path / "long", "classification", updates=1, learning_rate=1e-12)
+    del recipe["model"], recipe["vocabulary"]
+    pattern = {"kind": "any", "of": [{"kind": "window", "left": 20, "right": 20}, {"kind": "global"}]}
+    extend = {"max_length": 110, "attention": pattern, "global_projections": True}
+    recipe |= {"base": str(tmp_path / "bert"), "extend": extend}
+    long = " ".join(["lovely"] * 100)
+    (tmp_path / "long" / "dev").write_text(f"good\t{long}\nbad\tawful\n", encoding="utf-8")
+    train(recipes.parse(recipe, "test"), tmp_path / "run", reporter=Silent())
+    base, run = (folder.read_weights(tmp_path / name / folder.WEIGHTS) for name in ("bert", "run"))
+    known, positions = (x["encoder.embedding.positions.weight"] for x in (base, run))
+    assert len(positions) == 110
+    repeated = known.repeat(3, 1)[:110]
+    torch.testing.assert_close(positions, repeated, rtol=0, atol=1e-8)
+    wide = run["encoder.layers.0.attention.wide.key.weight"]
+    torch.testing.assert_close(wide, base["encoder.layers.0.attention.key.weight"], rtol=0, atol=1e-8)
+    for changed, message in (
+        ({"max_length": 9}, "reads 48 tokens already"),
+        ({"attention": ["full", "full", "full"]}, "one for all, or one a layer"),
+    ):
+        made = recipes.parse(recipe | {"extend": extend | changed}, "test")
+        with pytest.raises(KotyaError, match=message):
+            train(made, tmp_path / "other", reporter=Silent())
+
+
 def test_a_base_that_is_none(tmp_path: Path) -> None:
     write_model(tmp_path / "translator")
     recipe = content(tmp_path, "tagging")

@@ -93,21 +93,22 @@ class Favor(FeatureMap):
             if int(self.passes) % self.redraw == 0:
                 self.omega.copy_(orthogonal(*self.omega.shape))
 
-    def _exponents(self, x: Tensor) -> Tensor:
-        scaled = x.float() * x.shape[-1] ** -0.25
-        projected = F.linear(scaled, self.omega)
-        exponents: Tensor = projected.sub_(scaled.square().sum(-1, keepdim=True).div_(2.0))
-        return exponents
+    def _projected(self, x: Tensor) -> Tensor:
+        """ωᵀx′."""
+        return F.linear(x.float(), self.omega * x.shape[-1] ** -0.25)
 
     def queries(self, x: Float[Tensor, "*rows size"]) -> Featured:
-        exponents: Tensor = self._exponents(x)
+        """Up to a factor: e to the -|x′|²/2, and what makes the greatest feature 1."""
+        exponents = self._projected(x)
         features: Tensor = exponents.sub_(exponents.detach().amax(-1, keepdim=True)).exp_()
         return features
 
     def keys(self, x: Float[Tensor, "*rows size"]) -> Featured:
         # so that a sum over any number of keys stays below float32's e⁸⁸
         bound = (self.omega.square().sum(1).max() / 2 - 60.0).clamp(min=0.0)
-        return self._exponents(x).sub_(bound).exp_()
+        half_square = x.float().square().sum(-1, keepdim=True) * (x.shape[-1] ** -0.5 / 2)
+        features: Tensor = self._projected(x).sub_(half_square + bound).exp_()
+        return features
 
 
 def orthogonal(features: int, size: int) -> Float[Tensor, "features size"]:

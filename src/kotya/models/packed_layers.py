@@ -3,6 +3,7 @@
 x = dropout(norm(token + segment + position)) (Devlin et al. 2019, figure 2), then layers of attention and feed-forward.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -109,6 +110,23 @@ class PackedEmbedding(nn.Module):
             x = x.to(torch.get_autocast_dtype(kind))
         dropped: Tensor = self.dropout(self.norm(x))
         return dropped
+
+
+def stretched(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a base as a model for longer texts wants them (Beltagy et al. 2020, section 5).
+
+    Learned positions are repeated as often as they have to be, and the projections of global positions begin as copies
+    of the others.
+    """
+    fitted = dict(tensors)
+    for name, parameter in wanted.items():
+        if name.endswith("embedding.positions.weight") and name in tensors:
+            known = tensors[name]
+            if 0 < len(known) < len(parameter):
+                fitted[name] = known.repeat(-(-len(parameter) // len(known)), 1)[: len(parameter)]
+        elif ".wide." in name and name not in tensors and (twin := name.replace(".wide.", ".")) in tensors:
+            fitted[name] = tensors[twin]
+    return fitted
 
 
 class PackedLayer(nn.Module):
