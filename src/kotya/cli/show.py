@@ -8,7 +8,7 @@ import typer
 from kotya.cli.options import AllowCode
 
 app = typer.Typer(
-    help="Pictures: position embeddings, attention heads, beam trees, what length does, what a BERT reads."
+    help="Pictures: positions, attention heads, beam trees, what length does, what a BERT reads, who attends to whom."
     "\n\nExample:\n\n    kotya show positions"
 )
 
@@ -217,6 +217,7 @@ def cost(
     draw_cost(seconds, memory, output, f"8 heads × 64, float32, one text, {device}")
 
 
+@app.command()
 def inputs(
     model: Annotated[
         Path, typer.Argument(metavar="MODEL", help="The folder of an encoder, or of what stands on one.")
