@@ -155,6 +155,22 @@ class Heard(Silent):
         self.lines.append(text)
 
 
+def test_random_features_are_kept_with_the_model(tmp_path: Path) -> None:
+    """Not trained, drawn anew twice on the way, and those of the last pass are the folder's."""
+    recipe = content(tmp_path, "language_model", updates=7, evaluate_every=7)
+    favor = {"kind": "linear", "features": "favor", "size": 24, "redraw": 3}
+    recipe["model"] = {**recipe["model"], "attention": favor}
+    train(recipes.parse(recipe, "test"), tmp_path / "run", reporter=Silent())
+    tensors = folder.read_weights(tmp_path / "run" / folder.WEIGHTS)
+    name = "decoder.layers.0.attention.form.features."
+    assert float(tensors[name + "passes"]) == 7
+    assert 10 < float(tensors[name + "omega"].square().sum(1).mean()) < 24  # a head is 16 wide
+    model = folder.load(tmp_path / "run").model
+    loaded = dict(model.named_parameters())[name + "omega"]
+    assert torch.equal(loaded, tensors[name + "omega"])
+    assert not loaded.requires_grad
+
+
 def test_a_base_gives_its_encoder_and_vocabulary(tmp_path: Path) -> None:
     for name in ("base", "tuned"):
         (tmp_path / name).mkdir()

@@ -77,25 +77,31 @@ class Favor(FeatureMap):
     E φ(q)ᵀφ(k) = exp(qᵀk/√d), exactly softmax's. No stabiliser looks at other keys: an exponent is |ω|²/2 at most.
     """
 
-    omega: Float[Tensor, "features size"]
-    passes: Int[Tensor, ""]
-
     def __init__(self, size: int, features: int, *, redraw: int | None = None) -> None:
         """`features`: r, how many there are. `redraw`: after so many forward passes in training they are drawn anew."""
         super().__init__(features)
         self.redraw = redraw
-        self.register_buffer("omega", orthogonal(features, size))
-        self.register_buffer("passes", torch.zeros((), dtype=torch.int64))
+        # not trained, but weights all the same: they are saved with the others, and a run goes on with them
+        self.omega = nn.Parameter(torch.empty(features, size), requires_grad=False)
+        self.passes = nn.Parameter(torch.zeros(()), requires_grad=False)
+        self.draw()
 
+    @torch.no_grad()
+    def draw(self) -> None:
+        """New random features, by PyTorch's default generator."""
+        if not self.omega.is_meta:
+            self.omega.copy_(orthogonal(*self.omega.shape))
+
+    @torch.no_grad()
     def renew(self) -> None:
         if self.redraw is not None:
-            self.passes += 1
+            self.passes.add_(1.0)
             if int(self.passes) % self.redraw == 0:
-                self.omega.copy_(orthogonal(*self.omega.shape))
+                self.draw()
 
     def _projected(self, x: Tensor) -> Tensor:
         """ωᵀx′."""
-        return F.linear(x.float(), self.omega * x.shape[-1] ** -0.25)
+        return F.linear(x.float(), self.omega.float() * x.shape[-1] ** -0.25)
 
     def queries(self, x: Float[Tensor, "*rows size"]) -> Featured:
         """Up to a factor: e to the -|x′|²/2, and what makes the greatest feature 1."""
@@ -105,7 +111,7 @@ class Favor(FeatureMap):
 
     def keys(self, x: Float[Tensor, "*rows size"]) -> Featured:
         # so that a sum over any number of keys stays below float32's e⁸⁸
-        bound = (self.omega.square().sum(1).max() / 2 - 60.0).clamp(min=0.0)
+        bound = (self.omega.float().square().sum(1).max() / 2 - 60.0).clamp(min=0.0)
         half_square = x.float().square().sum(-1, keepdim=True) * (x.shape[-1] ** -0.5 / 2)
         features: Tensor = self._projected(x).sub_(half_square + bound).exp_()
         return features

@@ -17,6 +17,7 @@ from kotya.attention.choices import EVERYTHING, LayersAttention, form_of, of_lay
 from kotya.attention.forms import Form
 from kotya.attention.head_patterns import Kernel
 from kotya.attention.kernels import Mask
+from kotya.attention.linear import FeatureMap, LengthProjection
 from kotya.attention.packed import Packing
 from kotya.attention.positions import LearnedPositions, Rotation, rotation
 from kotya.dropout import Dropout
@@ -207,9 +208,12 @@ class Rotations:
 
 
 def initialise(model: nn.Module) -> None:
-    """Fresh weights, in place: matrices from a normal distribution of deviation 0.02, biases 0, norms 1."""
+    """Fresh weights, in place: matrices from a normal distribution of deviation 0.02, biases 0, norms 1.
+
+    What attention forms have of their own stays as they made it.
+    """
     for module in model.modules():
-        if isinstance(module, nn.LayerNorm | nn.RMSNorm):
+        if isinstance(module, nn.LayerNorm | nn.RMSNorm | LengthProjection | FeatureMap):
             continue
         for name, parameter in module.named_parameters(recurse=False):
             if name == "bias":
