@@ -10,6 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from kotya.errors import KotyaError
 from kotya.tasks.task import Evaluation
 
+_LONGEST = 400
+"""Characters of a sample that are shown: of a document, its beginning."""
 _EVERY = 20.0
 """Seconds between plain lines."""
 _WINDOW = 100
@@ -70,7 +72,8 @@ class Terminal:
         self.metric = f"dev {shown}"
         self.say(f"update {update:,}: {self.metric}{'  (best so far)' if best else ''}")
         for source, output, reference in evaluation.samples:
-            self.say(f"  source     {source}\n  output     {output}\n  reference  {reference}")
+            for role, text in (("source", source), ("output", output), ("reference", reference)):
+                self.say(f"  {role:10} {text if len(text) <= _LONGEST else text[:_LONGEST] + '…'}")
 
     def say(self, text: str) -> None:
         self.console.print(text, markup=False)
