@@ -37,6 +37,16 @@ def test_what_is_no_pattern(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_says_which_kernel_it_chose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    window = "{kind: window, left: 7, right: 31}"  # one that no other test has: each is told once
+    arguments = ["show", "cost", window, "--lengths", "64,600", "--output", str(tmp_path / "cost.png")]
+    assert run(["-v", *arguments]) == 0
+    said = capsys.readouterr().err
+    assert "Window(left=7, right=31, dilation=1) by kernel blocks" in said
+    assert run(arguments) == 0
+    assert "kernel" not in capsys.readouterr().err
+
+
 def test_cost_is_measured_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     drawn = tmp_path / "cost.png"
     assert run(["show", "cost", "full", "window", "--lengths", "64,128", "--output", str(drawn)]) == 0

@@ -8,6 +8,7 @@ import difflib
 import errno
 import importlib
 import inspect
+import logging
 import os
 import re
 import sys
@@ -116,6 +117,9 @@ def keep_examples(text: str) -> str:
 def kotya_command(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the versions and stop.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say on standard error what is chosen, such as kernels.")
+    ] = False,
 ) -> None:
     """Train, inspect and use sequence models: one recipe file in, one model folder out.
 
@@ -125,6 +129,9 @@ def kotya_command(
         kotya train --source train.ru --target train.en        your own two files
         kotya translate runs/ru-en < in.ru > out.en            and what comes of them
     """
+    if verbose:
+        logging.basicConfig(format="%(message)s", force=True)
+        logging.getLogger("kotya").setLevel(logging.INFO)
     if version:
         python = ".".join(map(str, sys.version_info[:3]))
         print(f"kotya {kotya.__version__} (Python {python}, torch {metadata.version('torch')})")
