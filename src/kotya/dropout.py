@@ -27,12 +27,14 @@ def _threshold(probability: float) -> int:
     return min(max(round(probability * _LEVELS), 1), _LEVELS - 1) if probability > 0.0 else 0
 
 
-def dropout_mask(shape: torch.Size, probability: float, dtype: torch.dtype) -> Tensor:
-    """A mask of zeros and of 1/(kept share), of the given shape and type, on the CPU."""
+def dropout_mask(
+    shape: torch.Size, probability: float, dtype: torch.dtype, *, seed: int | None = None
+) -> Tensor:
+    """A mask of zeros and of 1/(kept share), of the given shape and type, on the CPU; always the same by a seed."""
     threshold = _threshold(probability)
     count = shape.numel()
-    seed = int(torch.empty((), dtype=torch.int64).random_())
-    words = np.random.SFC64(seed).random_raw((count + 7) // 8)
+    drawn = int(torch.empty((), dtype=torch.int64).random_()) if seed is None else seed
+    words = np.random.SFC64(drawn).random_raw((count + 7) // 8)
     kept = words.view(np.uint8)[:count] >= threshold
     mask = torch.from_numpy(kept.view(np.uint8)).view(shape).to(dtype)
     return mask.mul_(_LEVELS / (_LEVELS - threshold))

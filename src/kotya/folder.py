@@ -212,7 +212,8 @@ def _materialise(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     made: dict[int, nn.Parameter] = {}
     for module in model.modules():
         for key, parameter in list(module.named_parameters(recurse=False)):
-            new = made.setdefault(id(parameter), nn.Parameter(tensors[names[id(parameter)]]))
+            tensor = tensors[names[id(parameter)]]
+            new = made.setdefault(id(parameter), nn.Parameter(tensor, requires_grad=parameter.requires_grad))
             setattr(module, key, new)
         for key, table in list(module.named_buffers(recurse=False)):
             # empty tables, filled on first use; they are not part of the weights

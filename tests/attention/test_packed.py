@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from kotya.attention import kernels
+from kotya.attention.head_patterns import HeadPatterns
 from kotya.attention.packed import Packing, attend_first, attend_packed, grouped
-from kotya.attention.recorder import record_attention
+from kotya.attention.patterns import Window
 
 LENGTHS = (5, 9, 1, 9, 3, 40, 38)
 HEADS, SIZE = 3, 4
@@ -23,6 +24,10 @@ def oracle(query: Tensor, key: Tensor, value: Tensor, causal: bool, window: int 
         scores = torch.einsum("hs,khs->hk", query[i], key[seen]) / math.sqrt(query.shape[-1])
         output[i] = torch.einsum("hk,khs->hs", scores.softmax(-1), value[seen])
     return output
+
+
+def banded(window: int | None) -> HeadPatterns | None:
+    return None if window is None else HeadPatterns((Window(window, window),))
 
 
 def random_tokens(lengths: tuple[int, ...], dtype: torch.dtype) -> list[Tensor]:
@@ -46,7 +51,7 @@ def test_packed_is_every_sequence_alone(
         monkeypatch.setattr(kernels, "_KEPT", 0)
     *tokens, upstream = random_tokens(LENGTHS, dtype)
     packing = Packing.of(LENGTHS)
-    output = attend_packed(*tokens, packing, causal=causal, window=window)
+    output = attend_packed(*tokens, packing, causal=causal, patterns=banded(window))
     found = torch.autograd.grad(output, tokens, upstream)
     exact = [x.detach().double().requires_grad_() for x in tokens]
     parts = zip(*(x.split(LENGTHS) for x in exact), strict=True)
@@ -55,28 +60,25 @@ def test_packed_is_every_sequence_alone(
     for mine, theirs in zip((output, *found), (expected, *gradients), strict=True):
         torch.testing.assert_close(mine.double(), theirs, atol=tolerance, rtol=tolerance)
     with torch.no_grad():
-        predicted = attend_packed(*tokens, packing, causal=causal, window=window)
+        predicted = attend_packed(*tokens, packing, causal=causal, patterns=banded(window))
     torch.testing.assert_close(predicted.double(), expected.detach(), atol=tolerance, rtol=tolerance)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2)], ids=str)
-@pytest.mark.parametrize("window", [None, 2, 20])
-def test_the_first_tokens_alone_read_what_they_read_among_all(
-    dtype: torch.dtype, tolerance: float, window: int | None
-) -> None:
+def test_the_first_tokens_alone_read_what_they_read_among_all(dtype: torch.dtype, tolerance: float) -> None:
     query, key, value, _ = random_tokens(LENGTHS, dtype)
     packing = Packing.of(LENGTHS)
     upstream = torch.randn(len(LENGTHS), HEADS, SIZE).to(dtype)
-    output = attend_first(query[packing.starts], key, value, packing, window=window)
+    output = attend_first(query[packing.starts], key, value, packing)
     found = torch.autograd.grad(output, (query, key, value), upstream)
     exact = [x.detach().double().requires_grad_() for x in (query, key, value)]
     parts = zip(*(x.split(LENGTHS) for x in exact), strict=True)
-    expected = torch.stack([oracle(*part, causal=False, window=window)[0] for part in parts])
+    expected = torch.stack([oracle(*part, causal=False, window=None)[0] for part in parts])
     gradients = torch.autograd.grad(expected, exact, upstream.double())
     for mine, theirs in zip((output, *found), (expected, *gradients), strict=True):
         torch.testing.assert_close(mine.double(), theirs, atol=tolerance, rtol=tolerance)
     with torch.no_grad():
-        predicted = attend_first(query[packing.starts], key, value, packing, window=window)
+        predicted = attend_first(query[packing.starts], key, value, packing)
     torch.testing.assert_close(predicted.double(), expected.detach(), atol=tolerance, rtol=tolerance)
 
 
@@ -137,22 +139,6 @@ def test_an_empty_sequence_is_refused() -> None:
         Packing.of([3, 0])
 
 
-@pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("window", [None, 2])
-def test_the_recorder_has_the_weights_that_make_the_output(causal: bool, window: int | None) -> None:
-    packing = Packing.of(LENGTHS)
-    query, key, value, _ = random_tokens(LENGTHS, torch.float32)
-    layer = nn.Module()
-    with record_attention(layer) as maps:
-        recorded = attend_packed(query, key, value, packing, causal=causal, window=window, layer=layer)
-    plain = attend_packed(query, key, value, packing, causal=causal, window=window)
-    torch.testing.assert_close(recorded, plain, atol=1e-5, rtol=1e-5)
-    (weights,) = maps[""]
-    assert weights.shape == (len(LENGTHS), HEADS, 40, 40)
-    made = torch.einsum("nhqk,nkhs->nqhs", weights, packing.pad(value))
-    torch.testing.assert_close(packing.unpad(made), plain, atol=1e-5, rtol=1e-5)
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 @pytest.mark.parametrize(("causal", "window"), [(False, None), (True, None), (False, 2)])
@@ -162,7 +148,7 @@ def test_a_gpu_computes_the_same(dtype: torch.dtype, causal: bool, window: int |
     results = []
     for device in ("cpu", "cuda"):
         *qkv, upstream = (x.detach().to(device).requires_grad_() for x in tokens)
-        output = attend_packed(*qkv, Packing.of(LENGTHS, device), causal=causal, window=window)
+        output = attend_packed(*qkv, Packing.of(LENGTHS, device), causal=causal, patterns=banded(window))
         results.append([output.cpu(), *(g.cpu() for g in torch.autograd.grad(output, qkv, upstream))])
     tolerance = 3e-2 if dtype == torch.bfloat16 else 1e-4
     for one, other in zip(*results, strict=True):

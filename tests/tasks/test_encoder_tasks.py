@@ -155,6 +155,22 @@ class Heard(Silent):
         self.lines.append(text)
 
 
+def test_random_features_are_kept_with_the_model(tmp_path: Path) -> None:
+    """Not trained, drawn anew twice on the way, and those of the last pass are the folder's."""
+    recipe = content(tmp_path, "language_model", updates=7, evaluate_every=7)
+    favor = {"kind": "linear", "features": "favor", "size": 24, "redraw": 3}
+    recipe["model"] = {**recipe["model"], "attention": favor}
+    train(recipes.parse(recipe, "test"), tmp_path / "run", reporter=Silent())
+    tensors = folder.read_weights(tmp_path / "run" / folder.WEIGHTS)
+    name = "decoder.layers.0.attention.form.features."
+    assert float(tensors[name + "passes"]) == 7
+    assert 10 < float(tensors[name + "omega"].square().sum(1).mean()) < 24  # a head is 16 wide
+    model = folder.load(tmp_path / "run").model
+    loaded = dict(model.named_parameters())[name + "omega"]
+    assert torch.equal(loaded, tensors[name + "omega"])
+    assert not loaded.requires_grad
+
+
 def test_a_base_gives_its_encoder_and_vocabulary(tmp_path: Path) -> None:
     for name in ("base", "tuned"):
         (tmp_path / name).mkdir()
@@ -172,6 +188,35 @@ def test_a_base_gives_its_encoder_and_vocabulary(tmp_path: Path) -> None:
     assert any("fresh: head" in line for line in heard.lines)
     vocabularies = [folder.read_vocabularies(tmp_path / name)[0] for name in ("bert", "tagger")]
     assert vocabularies[0].fingerprint == vocabularies[1].fingerprint
+
+
+def test_a_base_is_extended_to_longer_texts(tmp_path: Path) -> None:
+    """Learned positions are repeated, projections of global positions are copies, and long texts are read."""
+    for name in ("base", "long"):
+        (tmp_path / name).mkdir()
+    train(small_task(tmp_path / "base", "masked_lm", updates=2), tmp_path / "bert", reporter=Silent())
+    recipe = content(tmp_path / "long", "classification", updates=1, learning_rate=1e-12)
+    del recipe["model"], recipe["vocabulary"]
+    pattern = {"kind": "any", "of": [{"kind": "window", "left": 20, "right": 20}, {"kind": "global"}]}
+    extend = {"max_length": 110, "attention": pattern, "global_projections": True}
+    recipe |= {"base": str(tmp_path / "bert"), "extend": extend}
+    long = " ".join(["lovely"] * 100)
+    (tmp_path / "long" / "dev").write_text(f"good\t{long}\nbad\tawful\n", encoding="utf-8")
+    train(recipes.parse(recipe, "test"), tmp_path / "run", reporter=Silent())
+    base, run = (folder.read_weights(tmp_path / name / folder.WEIGHTS) for name in ("bert", "run"))
+    known, positions = (x["encoder.embedding.positions.weight"] for x in (base, run))
+    assert len(positions) == 110
+    repeated = known.repeat(3, 1)[:110]
+    torch.testing.assert_close(positions, repeated, rtol=0, atol=1e-8)
+    wide = run["encoder.layers.0.attention.wide.key.weight"]
+    torch.testing.assert_close(wide, base["encoder.layers.0.attention.key.weight"], rtol=0, atol=1e-8)
+    for changed, message in (
+        ({"max_length": 9}, "reads 48 tokens already"),
+        ({"attention": ["full", "full", "full"]}, "one for all, or one a layer"),
+    ):
+        made = recipes.parse(recipe | {"extend": extend | changed}, "test")
+        with pytest.raises(KotyaError, match=message):
+            train(made, tmp_path / "other", reporter=Silent())
 
 
 def test_a_base_that_is_none(tmp_path: Path) -> None:

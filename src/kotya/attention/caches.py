@@ -11,6 +11,7 @@ dropped without a copy, and a single query reads its keys in two batched product
 
 import math
 from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -21,6 +22,19 @@ from kotya.attention.kernels import Heads
 _GROWTH = 16
 
 Columns = Float[Tensor, "_ _ heads head_size"]
+
+
+@runtime_checkable
+class Cache(Protocol):
+    """What is kept of the past, or of the source, in one layer; of one kind in all rows."""
+
+    def select(self, rows: Int[Tensor, "kept"], columns: int) -> Any:
+        """Reorder, repeat or drop rows; none has read more than `columns` tokens."""
+        ...
+
+    def join(self, other: Any) -> Any:
+        """The rows of both, this one's first."""
+        ...
 
 
 @dataclass

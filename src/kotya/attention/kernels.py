@@ -8,8 +8,8 @@
   the time of the fused kernel on CPU.
 - `exact`: the formula, with the weights returned; for the recorder.
 
-Layout everywhere: [rows, length, heads, size of a head]. A mask is additive, [rows, 1, 1 or queries, keys], in the
-type of the query. A query that may see nothing at all is not possible here: every source has its end token.
+Layout everywhere: [rows, length, heads, size of a head]. A mask is additive, [rows, 1 or heads, 1 or queries, keys], in
+the type of the query. A query that may see nothing at all is not possible here: every source has its end token.
 """
 
 import math
@@ -33,7 +33,7 @@ Heads = Float[Tensor, "_ _ heads head_size"]
 ByHead = Float[Tensor, "rows heads length head_size"]
 Queries = Float[Tensor, "rows queries heads head_size"]
 Keys = Float[Tensor, "rows keys heads head_size"]
-Mask = Float[Tensor, "#rows 1 #queries keys"]
+Mask = Float[Tensor, "#rows #heads #queries keys"]
 
 
 def exact_type(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -3,13 +3,30 @@
 MultiHead(Q, K, V) = Concat(head_1, …, head_h) W_output,  head_i = softmax(q_i k_iᵀ/√d) v_i
 """
 
+from dataclasses import dataclass
+
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from kotya.attention.kernels import Heads, Keys, Mask, Queries, attend, exact
-from kotya.attention.packed import Packing, attend_first, attend_packed
+from kotya.attention.caches import Cache, SelfCache, SourceCache
+from kotya.attention.forms import Form
+from kotya.attention.kernels import Heads, Keys, Mask, Queries, attend, exact, padding_mask
+from kotya.attention.packed import Packing, Tokens, attend_first, attend_packed
 from kotya.attention.positions import Rotation, rotate, turn
 from kotya.attention.recorder import record, recording
+
+
+@dataclass(frozen=True)
+class Padding:
+    """Of a batch of texts, one a row: how long each is, and the mask that hides what is behind it."""
+
+    lengths: Int[Tensor, "rows"]
+    mask: Mask | None
+
+    @classmethod
+    def of(cls, lengths: Int[Tensor, "rows"], longest: int, dtype: torch.dtype) -> "Padding":
+        return cls(lengths, padding_mask(lengths, longest, dtype))
 
 
 class MultiHeadAttention(nn.Module):
@@ -28,15 +45,25 @@ class MultiHeadAttention(nn.Module):
         bias: bool,
         rotary: bool,
         memory_size: int | None = None,
+        form: Form | None = None,
+        global_projections: bool = False,
     ) -> None:
-        """`memory_size` is the width of what keys and values are projected from, where it is another than `size`."""
+        """`memory_size` is the width of what keys and values are projected from, where it is another than `size`.
+
+        `form`: how it attends, where not every query sees every key. `global_projections`: global queries have
+        projections of their own, for themselves and for what they read (Beltagy et al. 2020, section 3.1).
+        """
         super().__init__()
         read = size if memory_size is None else memory_size
         self.heads, self.dropout, self.rotary = heads, dropout, rotary
+        self.head_size = size // heads
         self.query = nn.Linear(size, size, bias=bias)
         self.key = nn.Linear(read, size, bias=bias)
         self.value = nn.Linear(read, size, bias=bias)
         self.output = nn.Linear(size, size, bias=bias)
+        self.form = form
+        names = ("query", "key", "value") if global_projections else ()
+        self.wide = nn.ModuleDict({name: nn.Linear(size, size, bias=bias) for name in names})
 
     def queries(
         self, x: Float[Tensor, "rows length size"], positions: Int[Tensor, "#rows length"] | None = None
@@ -57,28 +84,107 @@ class MultiHeadAttention(nn.Module):
         return (rotate(key, positions) if self.rotary and positions is not None else key), value
 
     def attend(
-        self, query: Queries, key: Keys, value: Keys, mask: Mask | None, *, causal: bool = False
+        self,
+        query: Queries,
+        key: Keys,
+        value: Keys,
+        padding: Padding | None,
+        *,
+        causal: bool = False,
+        cross: bool = False,
     ) -> Float[Tensor, "rows queries size"]:
+        """Of whole texts. `padding`: of the keys; `cross`: they are of another text."""
         dropout = self.dropout if self.training else 0.0
+        mask, lengths = (None, None) if padding is None else (padding.mask, padding.lengths)
         if recording(self):
-            context, weights = exact(query, key, value, mask=mask, causal=causal, dropout=dropout)
+            context, weights = self._exactly(query, key, value, mask, lengths, causal, cross, dropout)
+            record(self, weights)
+        elif self.form is None:
+            context = attend(query, key, value, mask=mask, causal=causal, dropout=dropout)
+        else:
+            context = self.form.rows(query, key, value, lengths, causal=causal, cross=cross, dropout=dropout)
+        output: Tensor = self.output(context.flatten(2))
+        return output
+
+    def _exactly(
+        self,
+        query: Queries,
+        key: Keys,
+        value: Keys,
+        mask: Mask | None,
+        lengths: Int[Tensor, "rows"] | None,
+        causal: bool,
+        cross: bool,
+        dropout: float,
+    ) -> tuple[Queries, Float[Tensor, "rows heads queries read"]]:
+        """With the weights, all of them."""
+        if self.form is None:
+            return exact(query, key, value, mask=mask, causal=causal, dropout=dropout)
+        context = self.form.rows(query, key, value, lengths, causal=causal, cross=cross, dropout=dropout)
+        return context, self.form.weights(query, key, lengths, causal=causal, cross=cross)
+
+    def step(
+        self, query: Queries, key: Keys, value: Keys, mask: Mask | None
+    ) -> Float[Tensor, "rows queries size"]:
+        """Of queries that see all of the keys that the mask leaves."""
+        if recording(self):
+            context, weights = exact(query, key, value, mask=mask)
             record(self, weights)
         else:
-            context = attend(query, key, value, mask=mask, causal=causal, dropout=dropout)
+            context = attend(query, key, value, mask=mask)
         output: Tensor = self.output(context.flatten(2))
+        return output
+
+    def source(
+        self,
+        keys: Float[Tensor, "lines source memory_size"],
+        values: Float[Tensor, "lines source memory_size"],
+        lengths: Int[Tensor, "lines"],
+    ) -> Cache:
+        """What cross-attention step by step keeps of what it reads."""
+        key, value = self.keys_values(keys, values=values)
+        return SourceCache.of(key, value) if self.form is None else self.form.source(key, value, lengths)
+
+    def across(self, query: Queries, source: Cache, mask: Mask | None) -> Float[Tensor, "lines queries size"]:
+        """Cross-attention of queries to it; the mask hides what is behind the lines' ends."""
+        if self.form is None:
+            assert isinstance(source, SourceCache)
+            return self.step(query, *source.read(), mask)
+        output: Tensor = self.output(self.form.across(query, source).flatten(2))
+        return output
+
+    def new_cache(self, rows: int, like: Float[Tensor, "*shape"]) -> Cache:
+        """Of a past without a token yet, for self-attention step by step."""
+        if self.form is None:
+            return SelfCache.empty(rows, self.heads, self.head_size, like)
+        return self.form.new_cache(rows, self.heads, self.head_size, like)
+
+    def extend(
+        self,
+        x: Float[Tensor, "rows n size"],
+        past: Cache,
+        positions: Int[Tensor, "rows n"],
+        mask: Mask | None,
+    ) -> Float[Tensor, "rows n size"]:
+        """Self-attention of n new positions a row, behind the cached past, which takes the new keys."""
+        query, (key, value) = self.queries(x, positions), self.keys_values(x, positions)
+        if self.form is None:
+            assert isinstance(past, SelfCache)
+            return self.step(query, *past.append(key, value), mask)
+        output: Tensor = self.output(self.form.extend(past, query, key, value, positions).flatten(2))
         return output
 
     def forward(
         self,
         x: Float[Tensor, "rows length size"],
-        mask: Mask | None,
+        padding: Padding | None,
         *,
         causal: bool = False,
         positions: Int[Tensor, "#rows length"] | None = None,
     ) -> Float[Tensor, "rows length size"]:
         """Self-attention over whole texts."""
         key, value = self.keys_values(x, positions)
-        return self.attend(self.queries(x, positions), key, value, mask, causal=causal)
+        return self.attend(self.queries(x, positions), key, value, padding, causal=causal)
 
     def packed(
         self,
@@ -87,7 +193,6 @@ class MultiHeadAttention(nn.Module):
         *,
         rotation: Rotation | None = None,
         causal: bool = False,
-        window: int | None = None,
     ) -> Float[Tensor, "tokens size"]:
         """Self-attention of packed texts, each over itself."""
         query, key, value = (
@@ -95,33 +200,40 @@ class MultiHeadAttention(nn.Module):
         )
         if rotation is not None:
             query, key = turn(query, rotation), turn(key, rotation)
-        context = attend_packed(
-            query,
-            key,
-            value,
-            packing,
-            causal=causal,
-            window=window,
-            dropout=self.dropout if self.training else 0.0,
-            layer=self if recording(self) else None,
-        )
+        dropout = self.dropout if self.training else 0.0
+        if recording(self):
+            context = self._recorded(query, key, value, packing, causal, dropout)
+        elif self.form is None:
+            context = attend_packed(query, key, value, packing, causal=causal, dropout=dropout)
+        else:
+            wide = None
+            if self.wide:
+                q, k, v = (layer(x).unflatten(-1, (self.heads, -1)) for layer in self.wide.values())
+                wide = (q, k, v)
+            context = self.form.packed(query, key, value, packing, causal=causal, dropout=dropout, wide=wide)
         output: Tensor = self.output(context.flatten(1))
         return output
 
+    def _recorded(
+        self, query: Tokens, key: Tokens, value: Tokens, packing: Packing, causal: bool, dropout: float
+    ) -> Tokens:
+        """On the padded batch; the weights are [sequences, heads, longest, longest]."""
+        q, k, v = (packing.pad(x) for x in (query, key, value))
+        mask = padding_mask(packing.counts, packing.longest, q.dtype)
+        context, weights = self._exactly(q, k, v, mask, packing.counts, causal, False, dropout)
+        record(self, weights)
+        return packing.unpad(context)
+
     def first(
-        self,
-        x: Float[Tensor, "tokens size"],
-        packing: Packing,
-        *,
-        rotation: Rotation | None = None,
-        window: int | None = None,
+        self, x: Float[Tensor, "tokens size"], packing: Packing, *, rotation: Rotation | None = None
     ) -> Float[Tensor, "sequences size"]:
-        """The same for the first token of every text alone; nothing of it is recorded."""
+        """The same for the first token of every text alone, which reads all of it; nothing of it is recorded."""
+        assert self.form is None
         query = self.query(x.index_select(0, packing.starts)).unflatten(-1, (self.heads, -1))
         key, value = (layer(x).unflatten(-1, (self.heads, -1)) for layer in (self.key, self.value))
         if rotation is not None:
             key = turn(key, rotation)  # a first token stands at 0, where nothing turns
         dropout = self.dropout if self.training else 0.0
-        context = attend_first(query, key, value, packing, window=window, dropout=dropout)
+        context = attend_first(query, key, value, packing, dropout=dropout)
         output: Tensor = self.output(context.flatten(1))
         return output

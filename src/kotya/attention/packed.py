@@ -15,11 +15,11 @@ from itertools import accumulate
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
-from kotya.attention.kernels import Mask, attend_by_head, exact
-from kotya.attention.recorder import record
+from kotya.attention.head_patterns import HeadPatterns
+from kotya.attention.kernels import ByHead, Mask, attend_by_head
 
 _GROUP = 600
 """What one group more costs, in scores of one head that are computed in vain; 200 to 2,000 gave the same speed."""
@@ -114,24 +114,25 @@ def attend_packed(
     packing: Packing,
     *,
     causal: bool = False,
-    window: int | None = None,
+    patterns: HeadPatterns | None = None,
+    wide: tuple[Tokens, Tokens, Tokens] | None = None,
     dropout: float = 0.0,
-    layer: nn.Module | None = None,
 ) -> Tokens:
-    """Every sequence reads itself; a token sees `window` tokens to either side, all of them without one.
+    """Every sequence reads itself; `patterns` say who sees whom, everybody everybody without them.
 
-    `dropout` is on the weights. `layer`: whose weights the recorder that is open takes.
+    `wide`: other queries, keys and values, by which global queries read. `dropout` is on the weights.
     """
-    if layer is not None:
-        return _recorded(query, key, value, packing, causal, window, dropout, layer)
+    if patterns is not None and (wide is not None or patterns.by_blocks(packing.longest, packing.longest)):
+        return _text_by_text(query, key, value, packing, causal, patterns, wide, dropout)
     if query.device.type == "cpu":
-        return _grouped(query, key, value, packing, causal, window, dropout)
-    if dropout == 0.0 and _has_varlen(query):
-        return _varlen(query, key, value, packing, causal, window)
+        return _grouped(query, key, value, packing, causal, patterns, dropout)
+    band = None if patterns is None else patterns.band()
+    if dropout == 0.0 and _has_varlen(query) and (patterns is None or band is not None):
+        return _varlen(query, key, value, packing, causal, band)
     q, k, v = (packing.pad(x).transpose(1, 2) for x in (query, key, value))
-    mask = _mask(packing.lengths, causal, window, query)
-    output = attend_by_head(q, k, v, mask=mask, causal=causal, dropout=dropout)
-    return packing.unpad(output.transpose(1, 2))
+    seen = Seen.of(packing.lengths, causal, patterns, q)
+    output = attend_by_head(q, k, v, mask=seen.mask, causal=seen.causal, dropout=dropout)
+    return packing.unpad(seen.blank(output).transpose(1, 2))
 
 
 def attend_first(
@@ -140,66 +141,81 @@ def attend_first(
     value: Tokens,
     packing: Packing,
     *,
-    window: int | None = None,
     dropout: float = 0.0,
 ) -> Float[Tensor, "sequences heads head_size"]:
-    """The same for the first tokens alone: every sequence is read by one query."""
+    """The same for the first tokens alone: every sequence is read, all of it, by one query."""
     if query.device.type == "cpu":
         layout = packing.layout(query.shape[1])
         groups = query.index_select(0, layout.order)[:, :, None].split([len(one) for one in layout.groups])
         outputs = [
-            attend_by_head(q, k, v, mask=_first(_mask(lengths, False, window, q)), dropout=dropout)
+            attend_by_head(q, k, v, mask=Seen.of(lengths, False, None, k).mask, dropout=dropout)
             for q, k, v, lengths in zip(
                 groups, layout.spread(key), layout.spread(value), layout.groups, strict=True
             )
         ]
         return torch.cat(outputs)[:, :, 0].index_select(0, layout.order.argsort())
     k, v = (packing.pad(x).transpose(1, 2) for x in (key, value))
-    mask = _first(_mask(packing.lengths, False, window, query))
+    mask = Seen.of(packing.lengths, False, None, k).mask
     return attend_by_head(query[:, :, None], k, v, mask=mask, dropout=dropout)[:, :, 0]
 
 
-def _first(mask: Mask | None) -> Mask | None:
-    """What the first query may see."""
-    return None if mask is None else mask[:, :, :1]
+@dataclass(frozen=True)
+class Seen:
+    """What sequences, one a row and padded, may see of themselves."""
 
+    mask: Mask | None
+    causal: bool
+    """Whether all that comes after is hidden too."""
+    blind: Bool[Tensor, "rows #heads longest 1"] | None
+    """Queries that see nothing, for which the mask shows everything; their output is zero."""
 
-def _mask(lengths: Sequence[int], causal: bool, window: int | None, like: Tensor) -> Mask | None:
-    """What sequences of these lengths, one a row, may see. Behind causal ones padding is harmless."""
-    longest = max(lengths)
-    real = torch.arange(longest, device=like.device) < torch.tensor(lengths, device=like.device)[:, None]
-    padded = not causal and min(lengths) < longest
-    if window is None or window >= longest - 1:
-        return _additive(real[:, None, None], like) if padded else None
-    place = torch.arange(longest, device=like.device)
-    allowed = ((place[:, None] - place).abs() <= window)[None]
-    if padded:
-        # padding sees padding: a query that saw nothing would be NaN, and so would gradients
-        allowed = allowed & (real[:, None, :] | ~real[:, :, None])
-    return _additive(allowed[:, None], like)
+    @classmethod
+    def of(cls, lengths: Sequence[int], causal: bool, patterns: HeadPatterns | None, query: ByHead) -> "Seen":
+        """Of sequences of these lengths. Behind causal ones padding is harmless."""
+        longest, device = max(lengths), query.device
+        real = torch.arange(longest, device=device) < torch.tensor(lengths, device=device)[:, None]
+        if patterns is None:
+            padded = not causal and min(lengths) < longest
+            return cls(_additive(real[:, None, None], query) if padded else None, causal, None)
+        allowed = patterns.mask(longest, longest, query.shape[1], causal=causal).to(device)[None]
+        if min(lengths) < longest:
+            allowed = allowed & real[:, None, None]
+        blind = ~allowed.any(-1, keepdim=True)
+        if bool(blind.any()):
+            return cls(_additive(allowed | blind, query), False, blind)
+        return cls(_additive(allowed, query), False, None)
+
+    def blank(self, output: ByHead) -> ByHead:
+        """The output, zero where nothing is seen."""
+        return output if self.blind is None else output.masked_fill(self.blind, 0.0)
 
 
 def _additive(allowed: Tensor, like: Tensor) -> Mask:
     return torch.zeros(allowed.shape, dtype=like.dtype, device=like.device).masked_fill_(~allowed, -torch.inf)
 
 
-def _recorded(
+def _text_by_text(
     query: Tensor,
     key: Tensor,
     value: Tensor,
     packing: Packing,
     causal: bool,
-    window: int | None,
+    patterns: HeadPatterns,
+    wide: tuple[Tensor, Tensor, Tensor] | None,
     dropout: float,
-    layer: nn.Module,
 ) -> Tensor:
-    """The formula as it stands, on the padded batch; its weights [sequences, heads, longest, longest] are recorded."""
-    padded = (packing.pad(x) for x in (query, key, value))
-    output, weights = exact(
-        *padded, mask=_mask(packing.lengths, causal, window, query), causal=causal, dropout=dropout
+    """Long texts, one after the other: each is work enough."""
+    split = [x.split(packing.lengths) for x in (query, key, value)]
+    others = (
+        [None] * len(packing.lengths)
+        if wide is None
+        else zip(*(x.split(packing.lengths) for x in wide), strict=True)
     )
-    record(layer, weights)
-    return packing.unpad(output)
+    outputs = [
+        patterns.attend(q, k, v, causal=causal, dropout=dropout, wide=other)
+        for q, k, v, other in zip(*split, others, strict=True)
+    ]
+    return torch.cat(outputs)
 
 
 # ── CPU: groups ───────────────────────────────────────────────────────────────────────────────────────────
@@ -286,17 +302,18 @@ def _grouped(
     value: Tensor,
     packing: Packing,
     causal: bool,
-    window: int | None,
+    patterns: HeadPatterns | None,
     dropout: float,
 ) -> Tensor:
     heads = query.shape[1]
     layout = packing.layout(heads)
-    outputs = [
-        attend_by_head(q, k, v, mask=_mask(lengths, causal, window, q), causal=causal, dropout=dropout)
-        for q, k, v, lengths in zip(
-            layout.spread(query), layout.spread(key), layout.spread(value), layout.groups, strict=True
-        )
-    ]
+    outputs = []
+    for q, k, v, lengths in zip(
+        layout.spread(query), layout.spread(key), layout.spread(value), layout.groups, strict=True
+    ):
+        seen = Seen.of(lengths, causal, patterns, q)
+        output = attend_by_head(q, k, v, mask=seen.mask, causal=seen.causal, dropout=dropout)
+        outputs.append(seen.blank(output))
     return layout.collect(outputs, heads)
 
 
@@ -310,14 +327,14 @@ def _has_varlen(query: Tensor) -> bool:
 
 
 def _varlen(
-    query: Tensor, key: Tensor, value: Tensor, packing: Packing, causal: bool, window: int | None
+    query: Tensor, key: Tensor, value: Tensor, packing: Packing, causal: bool, band: tuple[int, int] | None
 ) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
-    side = -1 if window is None else window
+    left, right = (-1, -1) if band is None else band
     bounds, longest = packing.offsets, packing.longest
     output = varlen_attn(
-        query, key, value, bounds, bounds, longest, longest, window_size=(side, 0 if causal else side)
+        query, key, value, bounds, bounds, longest, longest, window_size=(left, 0 if causal else right)
     )
     assert isinstance(output, Tensor)
     return output

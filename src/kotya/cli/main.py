@@ -32,7 +32,7 @@ COMMANDS = {
     "align": "Word alignments of given translations.",
     "evaluate": "The metrics of a model on a test set.",
     "vocabulary": "Byte-pair encoding: learn it, apply it, watch it merge.",
-    "show": "Pictures: position embeddings, attention heads, beam trees, what length does, what a BERT reads.",
+    "show": "Pictures: positions, heads, beam trees, what length does, what a BERT reads, who attends to whom.",
     "average": "Average checkpoints into one model.",
     "import": "Make a model folder from another library's model.",
     "export": "Write a model folder in the form of another library.",

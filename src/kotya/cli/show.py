@@ -8,7 +8,7 @@ import typer
 from kotya.cli.options import AllowCode
 
 app = typer.Typer(
-    help="Pictures: position embeddings, attention heads, beam trees, what length does, what a BERT reads."
+    help="Pictures: positions, attention heads, beam trees, what length does, what a BERT reads, who attends to whom."
     "\n\nExample:\n\n    kotya show positions"
 )
 
@@ -144,6 +144,77 @@ def lengths(
     threads = prepare_workers(None, "cpu")
     compare(models, files, workers=workers or threads, threads=threads).draw(output)
     print(output)
+
+
+@app.command()
+def patterns(
+    attention: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PATTERN]...",
+            help="As in a recipe: a name, or {kind: window, left: 4, right: 4}; by default the lecture's, made small.",
+        ),
+    ] = None,
+    output: Output = Path("patterns.png"),
+    length: Annotated[int, typer.Option(min=1, max=4096, help="Queries, downwards.")] = 24,
+    keys: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="Keys of another text, across; its own without it.")
+    ] = None,
+    causal: Annotated[bool, typer.Option("--causal", help="Nobody sees what comes after.")] = False,
+) -> None:
+    """Draw attention patterns: who sees whom, and what share of all pairs that is.
+
+    Example:
+
+        kotya show patterns longformer "{kind: random, blocks: 2, size: 8}" --length 600 --causal
+    """
+    from kotya.inference.attention_forms import masks_of
+    from kotya.pictures.canvas import check_path
+    from kotya.pictures.patterns import draw_patterns
+
+    check_path(output)
+    draw_patterns(masks_of(attention or [], length, keys, causal=causal), output)
+    print(output)
+
+
+@app.command()
+def cost(
+    attention: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[ATTENTION]...", help="As in a recipe: longformer, {kind: linear, features: favor}."
+        ),
+    ] = None,
+    output: Output = Path("cost.png"),
+    lengths: Annotated[str, typer.Option(help="Positions, with commas between.")] = "512,1024,2048,4096,8192",
+    causal: Annotated[bool, typer.Option("--causal", help="Nobody sees what comes after.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
+) -> None:
+    """Draw what attention costs on this machine, in time and memory, against the length of the text.
+
+    One layer's attention, 8 heads of 64, forward and backward, without its projections. What takes longer than some
+    seconds is not tried at greater lengths.
+
+    Example:
+
+        kotya show cost full longformer bigbird linear --lengths 1024,4096,16384 --output cost.svg
+    """
+    from kotya.cli.options import prepare_workers
+    from kotya.errors import KotyaError
+    from kotya.inference.attention_forms import costs_of
+    from kotya.pictures.canvas import check_path
+    from kotya.pictures.cost import draw_cost
+
+    check_path(output)
+    try:
+        positions = sorted({int(part) for part in lengths.split(",")})
+    except ValueError:
+        raise KotyaError(f"--lengths {lengths}: whole numbers with commas between") from None
+    if not positions or positions[0] < 1:
+        raise KotyaError(f"--lengths {lengths}: a text has one position at least")
+    prepare_workers(1, device)
+    seconds, memory = costs_of(attention or [], positions, causal=causal, device=device)
+    draw_cost(seconds, memory, output, f"8 heads × 64, float32, one text, {device}")
 
 
 @app.command()

@@ -14,7 +14,10 @@ from jaxtyping import Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from kotya.attention.forms import Patterned
+from kotya.attention.head_patterns import HeadPatterns
 from kotya.attention.packed import Packing
+from kotya.attention.patterns import Window
 from kotya.attention.recorder import recording
 from kotya.config import DropoutRate, wrong
 from kotya.models.cross_entropy import linear_cross_entropy
@@ -88,9 +91,10 @@ class Bert(nn.Module):
         # the embedding ends with a norm: the first layer of a pre-norm model has none of its own
         first_norm = config.norm == "post" or depth > 0
         if config.local is None or depth % config.global_every == 0:
-            return PackedLayer(config, first_norm=first_norm)
-        base = config.local_rotary_base
-        return PackedLayer(config, window=config.local // 2, rotary_base=base, first_norm=first_norm)
+            return PackedLayer(config, form=config.form(depth), first_norm=first_norm)
+        side = config.local // 2
+        band = Patterned(HeadPatterns((Window(side, side),), depth, config.kernel))
+        return PackedLayer(config, form=band, rotary_base=config.local_rotary_base, first_norm=first_norm)
 
     def forward(
         self, ids: Int[Tensor, "tokens"], packing: Packing, segments: Int[Tensor, "tokens"] | None = None
@@ -119,11 +123,11 @@ class Bert(nn.Module):
         """The pooled vectors of whole texts, of which nothing else is wanted.
 
         Where the first token stands for its text, the last layer works for it alone (of 6 layers, an eighth of the
-        work); unless its attention is being recorded.
+        work); unless that is not one that reads everything, or its attention is being recorded.
         """
         *layers, last = self.layers
         assert isinstance(last, PackedLayer)
-        if self.config.pooling == "mean" or recording(last.attention):
+        if self.config.pooling == "mean" or last.attention.form is not None or recording(last.attention):
             return self.pooled(self(ids, packing, segments), packing)
         x, rotations = self._embedded(ids, packing, segments)
         for layer in layers:

@@ -8,10 +8,13 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import model_validator
 from torch import Tensor, nn
 
-from kotya.attention.caches import SelfCache, SourceIndex
+from kotya.attention.caches import SourceIndex
+from kotya.attention.choices import LinformerConfig
 from kotya.attention.packed import Packing
+from kotya.config import wrong
 from kotya.models.cross_entropy import linear_cross_entropy
 from kotya.models.packed_layers import PackedEmbedding, PackedLayer, Rotations, StackConfig, initialise
 from kotya.models.seq2seq import Decoder, Memory
@@ -29,6 +32,16 @@ class LanguageModelConfig(StackConfig):
     norm_epsilon: float = 1e-5
     """Under the root of every norm."""
 
+    @model_validator(mode="after")
+    def _causal(self) -> "LanguageModelConfig":
+        if any(isinstance(config, LinformerConfig) for config in self.attention):
+            raise wrong(
+                ("attention",),
+                "linformer has no causal form: it mixes the future into every key",
+                "linformer",
+            )
+        return self
+
     def build(self, vocabulary: int) -> "LanguageModel":
         """A model with fresh weights."""
         return LanguageModel(self, vocabulary)
@@ -42,7 +55,9 @@ class LanguageDecoder(Decoder):
         self.config = config
         pre = config.norm == "pre"
         self.embedding = PackedEmbedding(config, vocabulary, segments=0, norm=not pre)
-        self.layers = nn.ModuleList(PackedLayer(config, causal=True) for _ in range(config.layers))
+        self.layers = nn.ModuleList(
+            PackedLayer(config, causal=True, form=config.form(layer)) for layer in range(config.layers)
+        )
         self.norm = config.new_norm() if pre else nn.Identity()
         initialise(self)
 
@@ -67,20 +82,21 @@ class LanguageDecoder(Decoder):
         return whole
 
     def start(self, memory: Memory) -> TransformerState:
-        rows, config = len(memory.lengths), self.config
-        size = config.size // config.heads
+        rows = len(memory.lengths)
+        layers = [layer for layer in self.layers if isinstance(layer, PackedLayer)]
         return TransformerState(
             positions=torch.zeros_like(memory.lengths),
-            past=[SelfCache.empty(rows, config.heads, size, memory.keys) for _ in self.layers],
+            past=[layer.attention.new_cache(rows, memory.keys) for layer in layers],
             source=[],
             lengths=memory.lengths,
             index=SourceIndex(torch.arange(rows, device=memory.lengths.device), rows),
+            dtype=memory.keys.dtype,
         )
 
     def extend(
         self, tokens: Int[Tensor, "rows n"], state: TransformerState, *, all_positions: bool = False
     ) -> tuple[Float[Tensor, "rows *n vocabulary"], TransformerState]:
-        positions, mask = state.advance(tokens.shape[1], state.past[0].keys.dtype)
+        positions, mask = state.advance(tokens.shape[1])
         x = self.embedding(tokens, positions, state.oldest)
         for layer, past in zip(self.layers, state.past, strict=True):
             assert isinstance(layer, PackedLayer)

@@ -3,6 +3,7 @@
 x = dropout(norm(token + segment + position)) (Devlin et al. 2019, figure 2), then layers of attention and feed-forward.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -11,8 +12,12 @@ from jaxtyping import Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from kotya.attention.caches import SelfCache
+from kotya.attention.caches import Cache
+from kotya.attention.choices import EVERYTHING, LayersAttention, form_of, of_layer
+from kotya.attention.forms import Form
+from kotya.attention.head_patterns import Kernel
 from kotya.attention.kernels import Mask
+from kotya.attention.linear import FeatureMap, LengthProjection
 from kotya.attention.packed import Packing
 from kotya.attention.positions import LearnedPositions, Rotation, rotation
 from kotya.dropout import Dropout
@@ -23,6 +28,7 @@ from kotya.models.transformer_block import (
     Residual,
     attention_layer,
     check_heads,
+    check_layers,
     normalization,
 )
 
@@ -41,11 +47,29 @@ class StackConfig(LayerConfig):
     """Of rotary positions: the slowest pair of features turns once in about 2π times as many tokens."""
     norm_epsilon: float = Field(1e-12, gt=0)
     """Under the root of every norm."""
+    attention: LayersAttention = EVERYTHING
+    """Who sees whom: a pattern, a linear form, or one for each layer."""
+    kernel: Kernel = "auto"
+    """How patterns are computed; `auto` takes the fastest, the result is the same."""
+    global_projections: bool = False
+    """Whether global positions read with projections of their own, as Longformer's do."""
 
     @model_validator(mode="after")
     def _heads_share_the_size(self) -> "StackConfig":
         check_heads(self.size, self.heads, rotary=self.positions == "rotary")
+        check_layers(self.attention, self.layers, "attention")
         return self
+
+    def form(self, layer: int) -> Form | None:
+        """How a layer attends; None where every query sees every key."""
+        return form_of(
+            of_layer(self.attention, layer),
+            layer=layer,
+            heads=self.heads,
+            head_size=self.size // self.heads,
+            max_length=self.max_length,
+            kernel=self.kernel,
+        )
 
     def new_norm(self) -> nn.Module:
         return normalization(self, self.norm_epsilon)
@@ -89,6 +113,23 @@ class PackedEmbedding(nn.Module):
         return dropped
 
 
+def stretched(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a base as a model for longer texts wants them (Beltagy et al. 2020, section 5).
+
+    Learned positions are repeated as often as they have to be, and the projections of global positions begin as copies
+    of the others.
+    """
+    fitted = dict(tensors)
+    for name, parameter in wanted.items():
+        if name.endswith("embedding.positions.weight") and name in tensors:
+            known = tensors[name]
+            if 0 < len(known) < len(parameter):
+                fitted[name] = known.repeat(-(-len(parameter) // len(known)), 1)[: len(parameter)]
+        elif ".wide." in name and name not in tensors and (twin := name.replace(".wide.", ".")) in tensors:
+            fitted[name] = tensors[twin]
+    return fitted
+
+
 class PackedLayer(nn.Module):
     """Self-attention and feed-forward."""
 
@@ -97,16 +138,21 @@ class PackedLayer(nn.Module):
         config: StackConfig,
         *,
         causal: bool = False,
-        window: int | None = None,
+        form: Form | None = None,
         rotary_base: float | None = None,
         first_norm: bool = True,
     ) -> None:
-        """`window`: tokens that attention sees to either side. `first_norm`: whether one stands before attention."""
+        """`form`: where not every token sees every other. `first_norm`: whether one stands before attention."""
         super().__init__()
-        self.causal, self.window = causal, window
+        self.causal = causal
         self.rotary_base = rotary_base or config.rotary_base
         self.head_size = config.size // config.heads
-        self.attention = attention_layer(config, rotary=config.positions == "rotary")
+        self.attention = attention_layer(
+            config,
+            rotary=config.positions == "rotary",
+            form=form,
+            global_projections=config.global_projections and form is not None,
+        )
         self.attention_residual = Residual(config, config.new_norm() if first_norm else nn.Identity())
         self.feed_forward = FeedForward(config)
         self.feed_forward_residual = Residual(config, config.new_norm())
@@ -117,7 +163,7 @@ class PackedLayer(nn.Module):
         residual = self.attention_residual
         turned = rotations.of(self) if self.attention.rotary else None
         before = residual.before(x)
-        read = self.attention.packed(before, packing, rotation=turned, causal=self.causal, window=self.window)
+        read = self.attention.packed(before, packing, rotation=turned, causal=self.causal)
         x = residual.after(x, read)
         residual = self.feed_forward_residual
         return residual.after(x, self.feed_forward(residual.before(x)))
@@ -128,7 +174,7 @@ class PackedLayer(nn.Module):
         """The same, of the first token of every text alone: the others are read and not worked on."""
         residual = self.attention_residual
         turned = rotations.of(self) if self.attention.rotary else None
-        read = self.attention.first(residual.before(x), packing, rotation=turned, window=self.window)
+        read = self.attention.first(residual.before(x), packing, rotation=turned)
         chosen = residual.after(x.index_select(0, packing.starts), read)
         residual = self.feed_forward_residual
         return residual.after(chosen, self.feed_forward(residual.before(chosen)))
@@ -136,16 +182,13 @@ class PackedLayer(nn.Module):
     def extend(
         self,
         x: Float[Tensor, "rows n size"],
-        past: SelfCache,
+        past: Cache,
         positions: Int[Tensor, "rows n"],
         mask: Mask | None,
     ) -> Float[Tensor, "rows n size"]:
         """The same for n new positions a row, behind the cached past, which takes the new keys."""
         residual = self.attention_residual
-        before = residual.before(x)
-        key, value = past.append(*self.attention.keys_values(before, positions))
-        query = self.attention.queries(before, positions)
-        x = residual.after(x, self.attention.attend(query, key, value, mask))
+        x = residual.after(x, self.attention.extend(residual.before(x), past, positions, mask))
         residual = self.feed_forward_residual
         return residual.after(x, self.feed_forward(residual.before(x)))
 
@@ -165,9 +208,12 @@ class Rotations:
 
 
 def initialise(model: nn.Module) -> None:
-    """Fresh weights, in place: matrices from a normal distribution of deviation 0.02, biases 0, norms 1."""
+    """Fresh weights, in place: matrices from a normal distribution of deviation 0.02, biases 0, norms 1.
+
+    What attention forms have of their own stays as they made it.
+    """
     for module in model.modules():
-        if isinstance(module, nn.LayerNorm | nn.RMSNorm):
+        if isinstance(module, nn.LayerNorm | nn.RMSNorm | LengthProjection | FeatureMap):
             continue
         for name, parameter in module.named_parameters(recurse=False):
             if name == "bias":

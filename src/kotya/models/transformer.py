@@ -5,10 +5,10 @@ Its parts are in `transformer_block.py`; encoder and decoder stack them.
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from kotya.models.seq2seq import Seq2Seq, check_shared, embedding_weight
-from kotya.models.transformer_block import BlockConfig, Embedding
+from kotya.models.transformer_block import BlockConfig, Embedding, check_layers
 from kotya.models.transformer_decoder import TransformerDecoder
 from kotya.models.transformer_encoder import TransformerEncoder
 
@@ -22,6 +22,13 @@ class TransformerConfig(BlockConfig):
     share: Literal["all", "output", "none"] = "all"
     """One matrix for source, target and output (`all`, joint vocabularies only), for target and output, or none."""
     output_bias: bool = False
+
+    @model_validator(mode="after")
+    def _attention_of_every_layer(self) -> "TransformerConfig":
+        check_layers(self.encoder_attention, self.encoder_layers, "encoder_attention")
+        check_layers(self.decoder_attention, self.decoder_layers, "decoder_attention")
+        check_layers(self.cross_attention, self.decoder_layers, "cross_attention")
+        return self
 
     def build(self, source_size: int, target_size: int) -> Seq2Seq:
         """A model with fresh weights (Glorot and Bengio 2010) for vocabularies of these sizes."""

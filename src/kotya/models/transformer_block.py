@@ -14,6 +14,17 @@ from jaxtyping import Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from kotya.attention.choices import (
+    EVERYTHING,
+    AttentionConfig,
+    LayersAttention,
+    LinearConfig,
+    LinformerConfig,
+    form_of,
+    of_layer,
+)
+from kotya.attention.forms import Form
+from kotya.attention.head_patterns import Kernel
 from kotya.attention.multihead import MultiHeadAttention
 from kotya.attention.positions import Layout, LearnedPositions, SinusoidalPositions
 from kotya.config import Config, DropoutRate, wrong
@@ -57,11 +68,48 @@ class BlockConfig(LayerConfig):
     """Trained positions, where positions are learned."""
     scale_embedding: bool = True
     """Multiply embeddings by √size."""
+    encoder_attention: LayersAttention = EVERYTHING
+    """Who sees whom in the source: a pattern, a linear form, or one for each layer."""
+    decoder_attention: LayersAttention = EVERYTHING
+    """The same in the target; nobody sees what comes after."""
+    cross_attention: LayersAttention = EVERYTHING
+    """How the target reads the source: full, linear or linformer."""
+    kernel: Kernel = "auto"
+    """How patterns are computed; `auto` takes the fastest, the result is the same."""
 
     @model_validator(mode="after")
     def _heads_share_the_size(self) -> "BlockConfig":
         check_heads(self.size, self.heads, rotary=self.positions == "rotary")
+        if any(isinstance(one, LinformerConfig) for one in self.decoder_attention):
+            message = "linformer has no causal form: it mixes the future into every key"
+            raise wrong(("decoder_attention",), message, "linformer")
+        if any(
+            not isinstance(one, LinearConfig | LinformerConfig) and one not in EVERYTHING
+            for one in self.cross_attention
+        ):
+            message = (
+                "a pattern across two texts needs the length of both, and search does not know the target's"
+            )
+            raise wrong(("cross_attention",), f"{message}; full, linear and linformer do not", None)
         return self
+
+    def form(self, attention: tuple[AttentionConfig, ...], layer: int) -> Form | None:
+        """How a layer attends; None where every query sees every key."""
+        return form_of(
+            of_layer(attention, layer),
+            layer=layer,
+            heads=self.heads,
+            head_size=self.size // self.heads,
+            max_length=self.max_length,
+            kernel=self.kernel,
+        )
+
+
+def check_layers(attention: tuple[AttentionConfig, ...], layers: int, key: str) -> None:
+    """Raises a ValidationError where there is neither one for all layers nor one for each."""
+    if len(attention) not in (1, layers):
+        message = f"{len(attention)} entries for {layers} layers: give one for all, or one a layer"
+        raise wrong((key,), message, len(attention))
 
 
 def check_heads(size: int, heads: int, *, rotary: bool = False) -> None:
@@ -202,7 +250,12 @@ class Residual(nn.Module):
 
 
 def attention_layer(
-    config: LayerConfig, *, rotary: bool, memory_size: int | None = None
+    config: LayerConfig,
+    *,
+    rotary: bool,
+    memory_size: int | None = None,
+    form: Form | None = None,
+    global_projections: bool = False,
 ) -> MultiHeadAttention:
     attention = MultiHeadAttention(
         config.size,
@@ -211,6 +264,8 @@ def attention_layer(
         bias=config.bias,
         rotary=rotary,
         memory_size=memory_size,
+        form=form,
+        global_projections=global_projections,
     )
     # as if query, key and value were one stacked matrix; with full gain the loss fell more slowly on every trial
     for layer in (attention.query, attention.key, attention.value):

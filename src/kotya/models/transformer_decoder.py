@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from kotya.attention.caches import SelfCache, SourceCache, SourceIndex, column_mask
+from kotya.attention.caches import Cache, SourceCache, SourceIndex, column_mask
 from kotya.attention.kernels import Mask, causal_mask, padding_mask
+from kotya.attention.multihead import Padding
 from kotya.models.seq2seq import Decoder, Memory, MemoryShape
 from kotya.models.transformer_block import (
     BlockConfig,
@@ -39,11 +40,13 @@ class TransformerDecoderConfig(TransformerPartConfig):
 class DecoderLayer(nn.Module):
     """Masked self-attention, cross-attention over the memory, and feed-forward."""
 
-    def __init__(self, config: BlockConfig, memory_size: int | None) -> None:
+    def __init__(self, config: BlockConfig, memory_size: int | None, layer: int) -> None:
         super().__init__()
-        self.attention = attention_layer(config, rotary=config.positions == "rotary")
+        form = config.form(config.decoder_attention, layer)
+        self.attention = attention_layer(config, rotary=config.positions == "rotary", form=form)
         self.attention_residual = Residual(config)
-        self.cross = attention_layer(config, rotary=False, memory_size=memory_size)
+        across = config.form(config.cross_attention, layer)
+        self.cross = attention_layer(config, rotary=False, memory_size=memory_size, form=across)
         self.cross_residual = Residual(config)
         self.feed_forward = FeedForward(config)
         self.feed_forward_residual = Residual(config)
@@ -52,7 +55,7 @@ class DecoderLayer(nn.Module):
         self,
         x: Float[Tensor, "rows length size"],
         memory: Memory,
-        mask: Mask | None,
+        padding: Padding,
         positions: Int[Tensor, "#rows length"],
     ) -> Float[Tensor, "rows length size"]:
         """Over whole targets: the causal mask alone keeps real positions from padding on the right."""
@@ -60,7 +63,8 @@ class DecoderLayer(nn.Module):
         x = residual.after(x, self.attention(residual.before(x), None, causal=True, positions=positions))
         residual = self.cross_residual
         key, value = self.cross.keys_values(memory.keys, values=memory.values)
-        x = residual.after(x, self.cross.attend(self.cross.queries(residual.before(x)), key, value, mask))
+        query = self.cross.queries(residual.before(x))
+        x = residual.after(x, self.cross.attend(query, key, value, padding, cross=True))
         residual = self.feed_forward_residual
         return residual.after(x, self.feed_forward(residual.before(x)))
 
@@ -75,12 +79,10 @@ class DecoderLayer(nn.Module):
         """The same for n new positions; the past is read from the state, and the new keys are written to it."""
         residual = self.attention_residual
         before = residual.before(x)
-        key, value = state.past[depth].append(*self.attention.keys_values(before, positions))
-        query = self.attention.queries(before, positions)
-        x = residual.after(x, self.attention.attend(query, key, value, mask))
+        x = residual.after(x, self.attention.extend(before, state.past[depth], positions, mask))
         residual = self.cross_residual
-        query = state.index.spread(self.cross.queries(residual.before(x)))
-        context = self.cross.attend(query, *state.source[depth].read(), state.source_mask)
+        query, source = state.index.spread(self.cross.queries(residual.before(x))), state.source[depth]
+        context = self.cross.across(query, source, state.source_mask(source))
         x = residual.after(x, state.index.gather(context, x.shape[1]))
         residual = self.feed_forward_residual
         return residual.after(x, self.feed_forward(residual.before(x)))
@@ -91,24 +93,31 @@ class TransformerState:
     """Keys and values of every layer, of the rows' own past and of the lines they read."""
 
     positions: Int[Tensor, "rows"]
-    past: list[SelfCache]
-    source: list[SourceCache]
+    past: list[Cache]
+    source: list[Cache]
     lengths: Int[Tensor, "lines"]
     index: SourceIndex
+    dtype: torch.dtype
+    """Of masks."""
     oldest: int = field(init=False)
     """The most tokens any row has read, known on the host."""
     aligned: bool = field(init=False)
     """Whether every row is as old as the oldest, so that no column needs masking."""
-    source_mask: Mask | None = field(init=False)
+    _masks: dict[int, Mask | None] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         rows = len(self.positions)
         self.oldest = int(self.positions.max()) if rows else 0
         self.aligned = rows == 0 or int(self.positions.min()) == self.oldest
-        self.source_mask = None
-        if self.source:
-            keys = self.source[0].keys
-            self.source_mask = padding_mask(self.lengths, len(keys), keys.dtype)
+
+    def source_mask(self, source: Cache) -> Mask | None:
+        """What hides the columns behind the ends of the lines."""
+        if not isinstance(source, SourceCache):
+            return None
+        columns = len(source.keys)
+        if columns not in self._masks:
+            self._masks[columns] = padding_mask(self.lengths, columns, source.keys.dtype)
+        return self._masks[columns]
 
     def select(self, rows: Int[Tensor, "kept"]) -> "TransformerState":
         """Reorder, repeat or drop rows. Lines that no row reads any more leave, and so do columns."""
@@ -121,7 +130,7 @@ class TransformerState:
             longest = int(lengths.max()) if len(kept) else 0
             source = [cache.select(kept, longest) for cache in source]
         past = [cache.select(rows, columns) for cache in self.past]
-        return TransformerState(positions, past, source, lengths, SourceIndex(line, len(kept)))
+        return TransformerState(positions, past, source, lengths, SourceIndex(line, len(kept)), self.dtype)
 
     def join(self, other: "TransformerState") -> "TransformerState":
         """The rows of both, this one's first."""
@@ -132,17 +141,18 @@ class TransformerState:
             source=[mine.join(theirs) for mine, theirs in zip(self.source, other.source, strict=True)],
             lengths=torch.cat([self.lengths, other.lengths]),
             index=SourceIndex(line, self.index.lines + other.index.lines),
+            dtype=self.dtype,
         )
 
-    def advance(self, new: int, dtype: torch.dtype) -> tuple[Int[Tensor, "rows n"], Mask | None]:
+    def advance(self, new: int) -> tuple[Int[Tensor, "rows n"], Mask | None]:
         """Count n new tokens in every row; their positions, and what they may see of the past and of each other."""
         positions = self.positions[:, None] + torch.arange(new, device=self.positions.device)
         self.positions = self.positions + new
         self.oldest += new
         if self.aligned and new == 1:
             return positions, None
-        mask = column_mask(self.positions, self.oldest, dtype)
-        return positions, mask if new == 1 else mask + causal_mask(new, self.oldest, dtype, mask.device)
+        mask = column_mask(self.positions, self.oldest, self.dtype)
+        return positions, mask if new == 1 else mask + causal_mask(new, self.oldest, self.dtype, mask.device)
 
 
 class TransformerDecoder(Decoder):
@@ -161,7 +171,7 @@ class TransformerDecoder(Decoder):
         super().__init__()
         self.config = config
         self.embedding = embedding
-        self.layers = nn.ModuleList(DecoderLayer(config, memory_size) for _ in range(layers))
+        self.layers = nn.ModuleList(DecoderLayer(config, memory_size, layer) for layer in range(layers))
         self.norm = normalization(config) if config.norm == "pre" else nn.Identity()
         self.output_weight = output
         self.output_bias = nn.Parameter(torch.zeros(len(output))) if output_bias else None
@@ -175,32 +185,29 @@ class TransformerDecoder(Decoder):
         length = targets.shape[1]
         positions = torch.arange(length, device=targets.device)[None]
         x = self.embedding(targets, positions, length - 1)
-        mask = padding_mask(memory.lengths, memory.keys.shape[1], x.dtype)
+        padding = Padding.of(memory.lengths, memory.keys.shape[1], x.dtype)
         for layer in self.layers:
-            x = layer(x, memory, mask, positions)
+            x = layer(x, memory, padding, positions)
         hidden: Tensor = self.norm(x)
         return hidden
 
     def start(self, memory: Memory) -> TransformerState:
-        rows, heads = len(memory.lengths), self.config.heads
+        rows = len(memory.lengths)
         layers = [layer for layer in self.layers if isinstance(layer, DecoderLayer)]
-        size = self.config.size // heads
         return TransformerState(
             positions=torch.zeros_like(memory.lengths),
-            past=[SelfCache.empty(rows, heads, size, memory.keys) for _ in layers],
-            source=[
-                SourceCache.of(*layer.cross.keys_values(memory.keys, values=memory.values))
-                for layer in layers
-            ],
+            past=[layer.attention.new_cache(rows, memory.keys) for layer in layers],
+            source=[layer.cross.source(memory.keys, memory.values, memory.lengths) for layer in layers],
             lengths=memory.lengths,
             index=SourceIndex(torch.arange(rows, device=memory.lengths.device), rows),
+            dtype=memory.keys.dtype,
         )
 
     def extend(
         self, tokens: Int[Tensor, "rows n"], state: TransformerState, *, all_positions: bool = False
     ) -> tuple[Float[Tensor, "rows *n vocabulary"], TransformerState]:
         new = tokens.shape[1]
-        positions, mask = state.advance(new, state.past[0].keys.dtype)
+        positions, mask = state.advance(new)
         x = self.embedding(tokens, positions, state.oldest - 1)
         for depth, layer in enumerate(self.layers):
             assert isinstance(layer, DecoderLayer)

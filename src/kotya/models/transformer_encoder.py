@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from kotya.attention.kernels import Mask, padding_mask
+from kotya.attention.multihead import Padding
 from kotya.models.seq2seq import Encoder, Memory, MemoryShape
 from kotya.models.transformer_block import (
     BlockConfig,
@@ -28,18 +28,19 @@ class TransformerEncoderConfig(TransformerPartConfig):
 class EncoderLayer(nn.Module):
     """Self-attention and feed-forward."""
 
-    def __init__(self, config: BlockConfig) -> None:
+    def __init__(self, config: BlockConfig, layer: int) -> None:
         super().__init__()
-        self.attention = attention_layer(config, rotary=config.positions == "rotary")
+        form = config.form(config.encoder_attention, layer)
+        self.attention = attention_layer(config, rotary=config.positions == "rotary", form=form)
         self.attention_residual = Residual(config)
         self.feed_forward = FeedForward(config)
         self.feed_forward_residual = Residual(config)
 
     def forward(
-        self, x: Float[Tensor, "rows length size"], mask: Mask | None, positions: Int[Tensor, "#rows length"]
+        self, x: Float[Tensor, "rows length size"], padding: Padding, positions: Int[Tensor, "#rows length"]
     ) -> Float[Tensor, "rows length size"]:
         residual = self.attention_residual
-        x = residual.after(x, self.attention(residual.before(x), mask, positions=positions))
+        x = residual.after(x, self.attention(residual.before(x), padding, positions=positions))
         residual = self.feed_forward_residual
         return residual.after(x, self.feed_forward(residual.before(x)))
 
@@ -51,15 +52,15 @@ class TransformerEncoder(Encoder):
         super().__init__()
         self.shape = MemoryShape(config.size)
         self.embedding = embedding
-        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(layers))
+        self.layers = nn.ModuleList(EncoderLayer(config, layer) for layer in range(layers))
         self.norm = normalization(config) if config.norm == "pre" else nn.Identity()
 
     def forward(self, source: Int[Tensor, "rows source"], lengths: Int[Tensor, "rows"]) -> Memory:
         length = source.shape[1]
         positions = torch.arange(length, device=source.device)[None]
         x = self.embedding(source, positions, length - 1)
-        mask = padding_mask(lengths, length, x.dtype)
+        padding = Padding.of(lengths, length, x.dtype)
         for layer in self.layers:
-            x = layer(x, mask, positions)
+            x = layer(x, padding, positions)
         x = self.norm(x)
         return Memory(keys=x, values=x, lengths=lengths)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from torch import nn
 
-from kotya.config import with_presets, wrong
+from kotya.attention.choices import EVERYTHING, LayersAttention
+from kotya.config import Config, with_presets, wrong
 from kotya.errors import KotyaError
 from kotya.models.bert import PRESETS, BertConfig
 from kotya.models.empty import build_empty
@@ -73,6 +74,17 @@ class EncoderData(DataConfig):
         return [root / file for file in self.train]
 
 
+class ExtendConfig(Config):
+    """A base made to read longer texts than it was trained on (Beltagy et al. 2020, section 5)."""
+
+    max_length: int = Field(ge=1)
+    """Its learned positions are repeated up to here."""
+    attention: LayersAttention = EVERYTHING
+    """Who sees whom: a pattern, a linear form, or one for each layer."""
+    global_projections: bool = False
+    """Whether global positions get projections of their own, which begin as copies of the others."""
+
+
 class EncoderRecipe(TaskRecipe):
     """All of a run over an encoder."""
 
@@ -81,6 +93,8 @@ class EncoderRecipe(TaskRecipe):
     data: EncoderData
     vocabulary: EncoderVocabularyConfig | None = None
     model: EncoderModel | None = None
+    extend: ExtendConfig | None = None
+    """What is changed in the base, so that it reads longer texts."""
 
     @model_validator(mode="before")
     @classmethod
@@ -95,6 +109,8 @@ class EncoderRecipe(TaskRecipe):
             raise ValueError(
                 "what to start from is missing: `base`, a model folder, or `model`, such as bert-tiny"
             )
+        if self.base is None and self.extend is not None:
+            raise wrong(("extend",), "there is no base to extend; a new model has model.max_length", None)
         for key in ("vocabulary", "model"):
             if self.base is not None and getattr(self, key) is not None:
                 raise wrong(
@@ -124,10 +140,25 @@ class EncoderRecipe(TaskRecipe):
                 raise KotyaError(
                     f"{place}: a model of the task {known.config.task}, where a base is an encoder"
                 )
-            return checked(known.vocabularies[0], place), settings
+            return checked(known.vocabularies[0], place), self._extended(settings, place)
         assert self.vocabulary is not None
         assert self.model is not None
         return self.vocabulary.make(lines, self.data_root()), self.model
+
+    def _extended(self, settings: BertConfig, place: Path) -> BertConfig:
+        """The base's settings, changed for longer texts where the recipe says so. Raises KotyaError."""
+        if self.extend is None:
+            return settings
+        if self.extend.max_length < settings.max_length:
+            raise KotyaError(
+                f"{place} reads {settings.max_length} tokens already: extend.max_length makes it more"
+            )
+        # validated anew: what was right for the base may be wrong with other attention
+        changed = {**settings.model_dump(), **self.extend.model_dump()}
+        try:
+            return BertConfig.model_validate(changed)
+        except ValidationError as error:
+            raise KotyaError(f"{place} cannot be extended so: {error.errors()[0]['msg']}") from error
 
 
 class TuningRecipe(EncoderRecipe):

@@ -20,7 +20,7 @@ from kotya.tasks.task import Task
 from kotya.text.vocabularies import Vocabularies
 from kotya.version import __version__
 
-SECTIONS = ("task", "base", "data", "vocabulary", "model", "adapt", "training", "search")
+SECTIONS = ("task", "base", "extend", "data", "vocabulary", "model", "adapt", "training", "search")
 """Of a recipe, in the order they are written."""
 
 _Memory = Annotated[float, Field(ge=0, lt=1)]

@@ -7,6 +7,7 @@ from torch import nn
 
 from kotya import folder as folders
 from kotya.errors import KotyaError
+from kotya.models.packed_layers import stretched
 from kotya.tasks.settings import Known, TaskRecipe
 from kotya.text.cache import cache_folder
 from kotya.text.vocabularies import Vocabularies
@@ -15,8 +16,8 @@ from kotya.training.loop import Loop, Outcome
 from kotya.training.progress import Reporter, import_tensorboard
 from kotya.training.resuming import note_data, reopen
 
-ENCODER, POOLER = "encoder.", "encoder.pooler."
-"""What the names of an encoder's weights begin with in every model over one, and of those that a base may lack."""
+ENCODER, POOLER, FORM = "encoder.", "encoder.pooler.", ".attention.form."
+"""What the names of an encoder's weights begin with in every model over one; what a base may lack."""
 
 
 def train(
@@ -62,15 +63,17 @@ def train(
 
 def adopt(model: nn.Module, base: Path) -> str:
     """Give a model the weights of its base that it has a place for, all of the encoder's; says what is left fresh."""
-    tensors = folders.read_weights(base / folders.WEIGHTS)
     wanted = dict(model.named_parameters())
+    tensors = stretched(folders.read_weights(base / folders.WEIGHTS), wanted)
     taken = {
         name: tensors[name]
         for name, parameter in wanted.items()
         if name in tensors and tensors[name].shape == parameter.shape
     }
     missing = [
-        name for name in wanted if name.startswith(ENCODER) and name not in taken and POOLER not in name
+        name
+        for name in wanted
+        if name.startswith(ENCODER) and name not in taken and POOLER not in name and FORM not in name
     ]
     if missing:
         name = missing[0]

@@ -1,0 +1,175 @@
+"""Attention over the blocks that a pattern keeps: softmax(QKᵀ/√d) V with cost and memory linear in length.
+
+A loop over blocks of queries, all heads of a block at once, each over the keys it sees: two matrix products and a
+softmax that stay in cache. The backward computes the weights again, so nothing is kept but query, key and value. The
+few queries that see a share of all keys (`Global` ones) read apart, through PyTorch's fused kernel.
+
+Plain PyTorch, for any device. A query that sees nothing gives zero, with zero gradient.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from kotya.attention.patterns import Pattern
+from kotya.attention.plan import Plan, Step, plan
+from kotya.dropout import dropout_mask
+
+Queries = Float[Tensor, "queries heads head_size"]
+Keys = Float[Tensor, "keys heads head_size"]
+
+
+def attend_blocks(
+    query: Queries,
+    key: Keys,
+    value: Keys,
+    pattern: Pattern,
+    *,
+    cross: bool = False,
+    layer: int = 0,
+    heads: tuple[int, ...],
+    dropout: float = 0.0,
+) -> Queries:
+    """One text, all its queries but the wide ones, which are as good as any: see `attend_wide`.
+
+    `heads`: their numbers in the layer, by which random patterns are drawn.
+    Raises KotyaError where the pattern makes no sense between texts of these lengths, or has no blocks.
+    """
+    if not len(query) or not len(key):
+        return query * 0.0 + (key.sum() + value.sum()) * 0.0
+    how = plan(pattern, len(query), len(key), cross, layer, heads, query.dtype, query.device)
+    output: Tensor = _Blocks.apply(query, key, value, how, dropout)  # type: ignore[no-untyped-call]
+    return output
+
+
+def attend_wide(
+    output: Queries,
+    query: Queries,
+    key: Keys,
+    value: Keys,
+    pattern: Pattern,
+    *,
+    cross: bool = False,
+    layer: int = 0,
+    heads: tuple[int, ...],
+    dropout: float = 0.0,
+) -> Queries:
+    """The output with that of the few queries that see a share of all keys in its place."""
+    drawn = heads if pattern.drawn_by_head() else heads[:1]
+    bounds = [pattern.bind(len(query), len(key), cross=cross, layer=layer, head=head) for head in drawn]
+    places = pattern.wide(bounds[0].place)
+    if not places or not len(key):
+        return output
+    wide = torch.tensor(places)
+    seen = torch.stack([bound.allows(wide[:, None], torch.arange(len(key))) for bound in bounds])
+    wide, seen = wide.to(query.device), seen.to(query.device)
+    read = attend_dense(query.index_select(0, wide), key, value, None if bool(seen.all()) else seen, dropout)
+    return output.index_copy(0, wide, read)
+
+
+def attend_dense(
+    query: Queries,
+    key: Keys,
+    value: Keys,
+    seen: Bool[Tensor, "#heads queries keys"] | None,
+    dropout: float = 0.0,
+) -> Queries:
+    """The same over all keys, through PyTorch's fused kernel, where `seen` says who sees what."""
+    blind = None if seen is None else ~seen.any(2, keepdim=True)
+    if seen is not None and blind is not None:
+        seen = seen | blind
+    q, k, v = (x.transpose(0, 1)[None] for x in (query, key, value))
+    output = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropout)[0]
+    if blind is not None:
+        output = output.masked_fill(blind, 0.0)
+    return output.transpose(0, 1)
+
+
+class _Scratch:
+    """One piece of memory for each purpose, for all steps: what is allocated anew costs page faults."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.like, self.known = like, dict[str, Tensor]()
+
+    def take(self, name: str, *shape: int) -> Tensor:
+        count = math.prod(shape)
+        if name not in self.known or len(self.known[name]) < count:
+            self.known[name] = self.like.new_empty(count)
+        return self.known[name][:count].view(shape)
+
+
+class _Blocks(torch.autograd.Function):
+    """Every step of a plan, and the same steps again for the gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, how: Plan, dropout: float) -> Tensor:
+        ctx.save_for_backward(query, key, value)
+        ctx.how, ctx.dropout = how, dropout
+        ctx.seed = int(torch.empty((), dtype=torch.int64).random_()) if dropout > 0.0 else 0
+        output = torch.zeros_like(query, memory_format=torch.contiguous_format)
+        views = how.views(output)
+        v = how.lay(value)
+        for step, _, _, weights, drop in _weights(how, query, key, dropout, ctx.seed):
+            dropped = weights if drop is None else weights.mul_(drop)
+            torch.bmm(dropped, how.read(step, v), out=step.queries.of(views))
+        return output
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value = ctx.saved_tensors
+        how: Plan = ctx.how
+        by_query = torch.zeros_like(query, memory_format=torch.contiguous_format)
+        by_key, by_value = (torch.zeros_like(x, memory_format=torch.contiguous_format) for x in (key, value))
+        g, dq, v = how.views(gradient), how.views(by_query), how.lay(value)
+        dk, dv = how.lay(by_key), how.lay(by_value)
+        scale, scratch = 1.0 / math.sqrt(query.shape[2]), _Scratch(query)
+        for step, q, k, weights, drop in _weights(how, query, key, ctx.dropout, ctx.seed):
+            above = step.queries.of(g)
+            dropped = weights if drop is None else weights * drop
+            how.add(step, dv, dropped.transpose(1, 2), above)
+            by_weights = scratch.take("weights", *weights.shape)
+            torch.bmm(above, how.read(step, v).transpose(1, 2), out=by_weights)
+            if drop is not None:
+                by_weights.mul_(drop)
+            scores = torch._softmax_backward_data(
+                by_weights, weights, 2, weights.dtype, grad_input=by_weights
+            )
+            torch.bmm(scores, k, out=step.queries.of(dq)).mul_(scale)
+            how.add(step, dk, scores.transpose(1, 2), q)
+        return by_query, how.collect(dk, by_key), how.collect(dv, by_value), None, None
+
+
+def _weights(
+    how: Plan, query: Tensor, key: Tensor, dropout: float, seed: int
+) -> Iterator[tuple[Step, Tensor, Tensor, Tensor, Tensor | None]]:
+    """Step by step its scaled queries, its keys, softmax(QKᵀ/√d), and what dropout leaves of it."""
+    views, laid = how.views(query), how.lay(key)
+    scale, scratch = 1.0 / math.sqrt(query.shape[2]), _Scratch(query)
+    for number, step in enumerate(how.steps):
+        q = step.queries.of(views) * scale
+        k = how.read(step, laid)
+        shape = len(q), q.shape[1], k.shape[1]
+        scores = torch.bmm(q, k.transpose(1, 2), out=scratch.take("scores", *shape))
+        how.hide(step, scores)
+        if step.blind is not None:
+            scores.masked_fill_(step.blind, 0.0)
+        weights = torch.softmax(scores, 2, out=scratch.take("weights", *shape))
+        if step.blind is not None:
+            weights.masked_fill_(step.blind, 0.0)
+        drop = _drop(weights, dropout, seed + number) if dropout > 0.0 else None
+        yield step, q, k, weights, drop
+
+
+def _drop(weights: Tensor, dropout: float, seed: int) -> Tensor:
+    """Always the same mask for one seed: the backward draws it again."""
+    if weights.device.type == "cpu":
+        return dropout_mask(weights.shape, dropout, weights.dtype, seed=seed)
+    generator = torch.Generator(weights.device).manual_seed(seed)
+    kept = torch.empty_like(weights).bernoulli_(1.0 - dropout, generator=generator)
+    return kept.div_(1.0 - dropout)

@@ -1,0 +1,204 @@
+"""How layers attend, as a recipe says it.
+
+attention: longformer                                     a pattern by name
+attention: {kind: window, left: 128, right: 128}          or part by part
+attention: {kind: any, of: [bigbird, {kind: window, left: 9, right: 9, dilation: 4}]}
+attention: {kind: heads, of: [{kind: window, dilation: 2}, full]}      half of the heads each
+attention: {kind: linear, features: favor, size: 256, redraw: 1000}    or linearly
+attention: [full, window, window, full]                   or layer by layer
+"""
+
+from abc import abstractmethod
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from kotya.attention.forms import Form, Linear, Linformer, Patterned
+from kotya.attention.head_patterns import HeadPatterns, Kernel
+from kotya.attention.linear import Elu, Favor, FeatureMap, LengthProjection, Relu
+from kotya.attention.patterns import PRESETS, Full, Global, Pattern, Random, Window
+from kotya.config import Config
+from kotya.errors import KotyaError
+
+
+class PatternConfig(Config):
+    """A pattern."""
+
+    @abstractmethod
+    def pattern(self) -> Pattern:
+        """Its value. Raises KotyaError where it makes no sense."""
+
+
+class NamedConfig(PatternConfig):
+    """One that has a name."""
+
+    kind: Literal["preset"] = "preset"
+    name: Literal["full", "window", "dilated", "global", "random", "longformer", "bigbird"]
+
+    def pattern(self) -> Pattern:
+        return PRESETS[self.name]
+
+
+class WindowConfig(PatternConfig):
+    """A band around the query."""
+
+    kind: Literal["window"]
+    left: int = Field(128, ge=0)
+    """Keys before it."""
+    right: int = Field(128, ge=0)
+    """Keys behind it."""
+    dilation: int = Field(1, ge=1)
+    """Only every so-many-th."""
+
+    def pattern(self) -> Pattern:
+        return Window(self.left, self.right, self.dilation)
+
+
+class GlobalConfig(PatternConfig):
+    """Positions that see all and are seen by all."""
+
+    kind: Literal["global"]
+    positions: Annotated[int, Field(ge=0)] | tuple[Annotated[int, Field(ge=0)], ...] = 1
+    """The first so many, or those that are named."""
+
+    def pattern(self) -> Pattern:
+        return Global(self.positions)
+
+
+class RandomConfig(PatternConfig):
+    """Blocks of keys drawn at random, for every head its own."""
+
+    kind: Literal["random"]
+    blocks: int = Field(3, ge=0)
+    seed: int = 0
+    size: int = Field(64, ge=1)
+    """Positions in a block."""
+
+    def pattern(self) -> Pattern:
+        return Random(self.blocks, self.seed, self.size)
+
+
+class AnyConfig(PatternConfig):
+    """What one of them sees."""
+
+    kind: Literal["any"]
+    of: tuple["Part", ...] = Field(min_length=1)
+
+    def pattern(self) -> Pattern:
+        first, *others = (part.pattern() for part in self.of)
+        for other in others:
+            first = first | other
+        return first
+
+
+class AllConfig(PatternConfig):
+    """What all of them see."""
+
+    kind: Literal["all"]
+    of: tuple["Part", ...] = Field(min_length=1)
+
+    def pattern(self) -> Pattern:
+        first, *others = (part.pattern() for part in self.of)
+        for other in others:
+            first = first & other
+        return first
+
+
+def _by_name(value: Any) -> Any:
+    """A pattern, or a kind with its default settings, by name."""
+    if not isinstance(value, str):
+        return value
+    return {"kind": value} if value in ("linear", "linformer") else {"kind": "preset", "name": value}
+
+
+Part = Annotated[
+    NamedConfig | WindowConfig | GlobalConfig | RandomConfig | AnyConfig | AllConfig,
+    Field(discriminator="kind"),
+    BeforeValidator(_by_name),
+]
+
+
+class HeadsConfig(Config):
+    """A pattern for each of some equal groups of heads."""
+
+    kind: Literal["heads"]
+    of: tuple[Part, ...] = Field(min_length=1)
+
+
+class LinearConfig(Config):
+    """Q′(K′ᵀV)."""
+
+    kind: Literal["linear"]
+    features: Literal["elu", "relu", "favor"] = "elu"
+    size: int = Field(256, ge=1)
+    """Random features of FAVOR+; the others have as many as a head is wide."""
+    redraw: int | None = Field(None, ge=1)
+    """FAVOR+ draws its features anew after so many batches."""
+
+    def feature_map(self, head_size: int) -> FeatureMap:
+        if self.features == "favor":
+            return Favor(head_size, self.size, redraw=self.redraw)
+        return Elu(head_size) if self.features == "elu" else Relu(head_size)
+
+
+class LinformerConfig(Config):
+    """Softmax attention over learned mixtures of all positions. It has no causal form."""
+
+    kind: Literal["linformer"]
+    size: int = Field(256, ge=1)
+    """How many mixtures."""
+
+
+AttentionConfig = Annotated[
+    NamedConfig
+    | WindowConfig
+    | GlobalConfig
+    | RandomConfig
+    | AnyConfig
+    | AllConfig
+    | HeadsConfig
+    | LinearConfig
+    | LinformerConfig,
+    Field(discriminator="kind"),
+    BeforeValidator(_by_name),
+]
+
+
+def _layer_by_layer(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+LayersAttention = Annotated[
+    tuple[AttentionConfig, ...], BeforeValidator(_layer_by_layer), Field(min_length=1)
+]
+"""One for all layers, or one a layer."""
+
+EVERYTHING: tuple[NamedConfig, ...] = (NamedConfig(name="full"),)
+
+
+def of_layer(config: tuple[AttentionConfig, ...], layer: int) -> AttentionConfig:
+    """What a layer has."""
+    return config[0] if len(config) == 1 else config[layer]
+
+
+def form_of(
+    config: AttentionConfig, *, layer: int, heads: int, head_size: int, max_length: int, kernel: Kernel
+) -> Form | None:
+    """What a layer attends by; None where every query sees every key.
+
+    Raises KotyaError for a pattern that makes no sense, or a kernel where there is nothing to choose.
+    """
+    if isinstance(config, LinearConfig):
+        return Linear(config.feature_map(head_size))
+    if isinstance(config, LinformerConfig):
+        return Linformer(LengthProjection(max_length, config.size))
+    parts = config.of if isinstance(config, HeadsConfig) else (config,)
+    patterns = HeadPatterns(tuple(part.pattern() for part in parts), layer, kernel)
+    patterns.groups(heads, causal=False)
+    if all(isinstance(pattern, Full) for pattern in patterns.patterns):
+        if kernel not in ("auto", "dense"):
+            raise KotyaError(
+                f"the kernel {kernel!r} leaves out blocks, and full attention has none to leave out"
+            )
+        return None
+    return Patterned(patterns)

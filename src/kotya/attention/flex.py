@@ -1,0 +1,135 @@
+"""PyTorch's FlexAttention over our block layouts: on a GPU, one fused kernel for any pattern.
+
+Its BlockMask is made from the blocks that a pattern lists, never from a mask over all pairs; inside blocks that are
+seen in part the kernel asks the pattern, as a function of positions that it compiles. Compiled once for all lengths.
+"""
+
+from collections.abc import Callable
+from functools import cache, lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
+
+from kotya.attention.layout import Layout, layout
+from kotya.attention.patterns import Both, Causal, Either, Pattern, Place, Random, Seen, Window
+from kotya.errors import KotyaError
+
+_BLOCK = 128
+"""Positions in a block of FlexAttention."""
+
+Rule = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""(row, head, query, key) → whether it is seen: numbers, of which FlexAttention makes a kernel."""
+
+
+def attend_flex(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    pattern: Pattern,
+    *,
+    cross: bool,
+    layer: int,
+    heads: tuple[int, ...],
+) -> Tensor:
+    """One text, [queries, heads, size], all but its wide queries; see `attend_blocks`."""
+    mask = block_mask(pattern, len(query), len(key), cross, layer, heads, query.device)
+    q, k, v = (x.transpose(0, 1)[None] for x in (query, key, value))
+    output: Tensor = _compiled()(q, k, v, block_mask=mask)
+    return output[0].transpose(0, 1)
+
+
+@cache
+def _compiled() -> Any:
+    return torch.compile(flex_attention, dynamic=True)
+
+
+@lru_cache(64)
+def block_mask(
+    pattern: Pattern,
+    queries: int,
+    keys: int,
+    cross: bool,
+    layer: int,
+    heads: tuple[int, ...],
+    device: torch.device,
+) -> BlockMask:
+    """Which blocks of keys each block of queries needs. Raises KotyaError where nothing is gained by blocks."""
+    drawn = heads if pattern.drawn_by_head() else heads[:1]
+    bounds = [pattern.bind(queries, keys, cross=cross, layer=layer, head=head) for head in drawn]
+    cuts = []
+    for bound in bounds:
+        cut = layout(bound, _BLOCK)
+        if cut is None:
+            raise KotyaError(f"{pattern} sees a fixed share of all keys: there are no blocks to leave out")
+        cuts.append(cut)
+    part = [_listed(cut, ~cut.whole) for cut in cuts]
+    whole = [_listed(cut, cut.whole) for cut in cuts]
+    rule = _rule(pattern.narrow(), [bound.place for bound in bounds], device)
+    counts, indices, whole_counts, whole_indices = (
+        torch.stack([x[i] for x in found])[None].to(device) for found in (part, whole) for i in (0, 1)
+    )
+    return BlockMask.from_kv_blocks(
+        counts,
+        indices,
+        whole_counts,
+        whole_indices,
+        BLOCK_SIZE=_BLOCK,
+        mask_mod=rule,
+        seq_lengths=(queries, keys),
+    )
+
+
+def _listed(cut: Layout, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """How many blocks of keys each block of queries has among those chosen, and which, the rest any."""
+    query, key = cut.query[chosen], cut.key[chosen]
+    counts = torch.bincount(query, minlength=cut.queries.count)
+    rank = torch.arange(len(query)) - (counts.cumsum(0) - counts)[query]
+    indices = torch.zeros(cut.queries.count, cut.keys.count, dtype=torch.int32)
+    indices[query, rank] = key.to(torch.int32)
+    return counts.to(torch.int32), indices
+
+
+def _rule(pattern: Pattern, places: list[Place], device: torch.device) -> Rule:
+    """A narrow pattern as a function of single positions: lambdas, since what is compiled may call nothing else."""
+    place = places[0]
+    if isinstance(pattern, Either | Both):
+        one, other = _rule(pattern.one, places, device), _rule(pattern.other, places, device)
+        if isinstance(pattern, Either):
+            return lambda row, head, q, k: one(row, head, q, k) | other(row, head, q, k)
+        return lambda row, head, q, k: one(row, head, q, k) & other(row, head, q, k)
+    if isinstance(pattern, Window):
+        dilation, queries, keys = pattern.dilation, place.queries, place.keys
+        low, high = -pattern.left * dilation, pattern.right * dilation
+        if not place.cross:
+            return lambda row, head, q, k: (k - q >= low) & (k - q <= high) & ((k - q) % dilation == 0)
+        centre: Callable[[Tensor], Tensor] = lambda q: torch.clamp(q * keys // queries, max=keys - 1)  # noqa: E731
+        return lambda row, head, q, k: (
+            (k - centre(q) >= low) & (k - centre(q) <= high) & ((k - centre(q)) % dilation == 0)
+        )
+    if isinstance(pattern, Random):
+        return _drawn(pattern, places, device)
+    if isinstance(pattern, Causal):
+        return lambda row, head, q, k: k <= q
+    assert isinstance(pattern, Seen)
+    if isinstance(pattern.whole.positions, int):
+        count = pattern.whole.positions
+        return lambda row, head, q, k: k < count
+    named = torch.tensor(pattern.whole.positions, device=device)
+    return lambda row, head, q, k: (named == k).any()
+
+
+def _drawn(pattern: Random, places: list[Place], device: torch.device) -> Rule:
+    """Whether a block has drawn another is read in a table with a row a block."""
+    table, size, heads = (
+        torch.stack([pattern.drawn(place) for place in places]).to(device),
+        pattern.size,
+        len(places),
+    )
+    by_query: Rule = lambda row, head, q, k: (table[head % heads, q // size] == k // size).any()  # noqa: E731
+    if places[0].cross:
+        return by_query
+    return lambda row, head, q, k: (
+        by_query(row, head, q, k) | (table[head % heads, k // size] == q // size).any()
+    )

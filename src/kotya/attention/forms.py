@@ -1,0 +1,295 @@
+"""How a layer attends where it is not plain softmax attention over everything: by patterns, linearly, by Linformer.
+
+Behind one interface for all roles: packed texts, padded rows (of an encoder, causal ones, and across), and decoding
+with a cache that keeps no more than the form can still see.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from kotya.attention.caches import Cache, SourceCache
+from kotya.attention.head_patterns import HeadPatterns
+from kotya.attention.kernels import Heads, Keys, Queries, attend, exact
+from kotya.attention.linear import FeatureMap, LengthProjection, LinearCache, attend_linear
+from kotya.attention.packed import Packing, Tokens, attend_packed
+from kotya.attention.pattern_cache import PatternCache
+from kotya.errors import KotyaError
+
+Wide = tuple[Tokens, Tokens, Tokens]
+
+
+class Form(nn.Module, ABC):
+    """A way to read keys and values by queries."""
+
+    @abstractmethod
+    def packed(
+        self,
+        query: Tokens,
+        key: Tokens,
+        value: Tokens,
+        packing: Packing,
+        *,
+        causal: bool,
+        dropout: float,
+        wide: Wide | None = None,
+    ) -> Tokens:
+        """Every sequence reads itself. `wide`: by which global queries read, where they have their own projections."""
+
+    @abstractmethod
+    def rows(
+        self,
+        query: Queries,
+        key: Keys,
+        value: Keys,
+        lengths: Int[Tensor, "rows"] | None,
+        *,
+        causal: bool = False,
+        cross: bool = False,
+        dropout: float = 0.0,
+    ) -> Queries:
+        """One text a row, padded; `lengths` are those of the keys."""
+
+    @abstractmethod
+    def weights(
+        self, query: Queries, key: Keys, lengths: Int[Tensor, "rows"] | None, *, causal: bool, cross: bool
+    ) -> Float[Tensor, "rows heads queries read"]:
+        """The weights that it amounts to, for pictures: of keys, or of Linformer's mixtures of them."""
+
+    @abstractmethod
+    def new_cache(self, rows: int, heads: int, size: int, like: Float[Tensor, "*shape"]) -> Cache:
+        """What causal decoding keeps, of a past without a token yet. Raises KotyaError where it has no causal form."""
+
+    @abstractmethod
+    def extend(
+        self, past: Cache, query: Heads, key: Heads, value: Heads, positions: Int[Tensor, "rows n"]
+    ) -> Heads:
+        """n new positions a row behind the past, which takes their keys."""
+
+    @abstractmethod
+    def source(self, key: Keys, value: Keys, lengths: Int[Tensor, "rows"]) -> Cache:
+        """What decoding keeps of texts that it reads across, one a row."""
+
+    @abstractmethod
+    def across(self, query: Queries, source: Cache) -> Float[Tensor, "rows queries heads head_size"]:
+        """What queries read of it."""
+
+
+class Patterned(Form):
+    """Softmax attention over the keys that patterns show."""
+
+    def __init__(self, patterns: HeadPatterns) -> None:
+        super().__init__()
+        self.patterns = patterns
+
+    def packed(
+        self,
+        query: Tokens,
+        key: Tokens,
+        value: Tokens,
+        packing: Packing,
+        *,
+        causal: bool,
+        dropout: float,
+        wide: Wide | None = None,
+    ) -> Tokens:
+        return attend_packed(
+            query, key, value, packing, causal=causal, patterns=self.patterns, wide=wide, dropout=dropout
+        )
+
+    def rows(
+        self,
+        query: Queries,
+        key: Keys,
+        value: Keys,
+        lengths: Int[Tensor, "rows"] | None,
+        *,
+        causal: bool = False,
+        cross: bool = False,
+        dropout: float = 0.0,
+    ) -> Queries:
+        """Row by row, without its padding. Padded queries of a text that reads itself are zero."""
+        output = torch.zeros_like(query)
+        rows = []
+        for row, length in enumerate([key.shape[1]] * len(key) if lengths is None else lengths.tolist()):
+            queries = query.shape[1] if cross else length
+            read = self.patterns.attend(
+                query[row, :queries],
+                key[row, :length],
+                value[row, :length],
+                causal=causal,
+                cross=cross,
+                dropout=dropout,
+            )
+            rows.append(torch.cat([read, output[row, queries:]]) if queries < query.shape[1] else read)
+        return torch.stack(rows)
+
+    def weights(
+        self, query: Queries, key: Keys, lengths: Int[Tensor, "rows"] | None, *, causal: bool, cross: bool
+    ) -> Float[Tensor, "rows heads queries read"]:
+        mask = self.patterns.mask(query.shape[1], key.shape[1], query.shape[2], causal=causal, cross=cross)
+        allowed = mask.to(query.device)[None]
+        if lengths is not None:
+            real = torch.arange(key.shape[1], device=query.device) < lengths[:, None]
+            allowed = allowed & real[:, None, None]
+        blind = ~allowed.any(-1, keepdim=True)
+        bias = torch.zeros(allowed.shape, device=query.device).masked_fill_(~(allowed | blind), -torch.inf)
+        _, weights = exact(query, key, key, mask=bias)
+        return weights.masked_fill(blind, 0.0)
+
+    def new_cache(self, rows: int, heads: int, size: int, like: Float[Tensor, "*shape"]) -> Cache:
+        return PatternCache.empty(self.patterns, rows, heads, size, like)
+
+    def extend(
+        self, past: Cache, query: Heads, key: Heads, value: Heads, positions: Int[Tensor, "rows n"]
+    ) -> Heads:
+        assert isinstance(past, PatternCache)
+        return past.extend(query, key, value, positions)
+
+    def source(self, key: Keys, value: Keys, lengths: Int[Tensor, "rows"]) -> Cache:
+        raise KotyaError(
+            "a pattern across two texts stands in proportion to the length of both, and search does not know how long "
+            "its text will be; cross-attention that is decoded is full, linear or linformer"
+        )
+
+    def across(self, query: Queries, source: Cache) -> Float[Tensor, "rows queries heads head_size"]:
+        raise AssertionError("there is no source")
+
+
+class Linear(Form):
+    """Q′(K′ᵀV)."""
+
+    def __init__(self, features: FeatureMap) -> None:
+        super().__init__()
+        self.features = features
+
+    def packed(
+        self,
+        query: Tokens,
+        key: Tokens,
+        value: Tokens,
+        packing: Packing,
+        *,
+        causal: bool,
+        dropout: float,
+        wide: Wide | None = None,
+    ) -> Tokens:
+        q, k, v = (packing.pad(x) for x in (query, key, value))
+        return packing.unpad(self.rows(q, k, v, packing.counts, causal=causal))
+
+    def rows(
+        self,
+        query: Queries,
+        key: Keys,
+        value: Keys,
+        lengths: Int[Tensor, "rows"] | None,
+        *,
+        causal: bool = False,
+        cross: bool = False,
+        dropout: float = 0.0,
+    ) -> Queries:
+        """It has no weights to drop."""
+        if self.training:
+            self.features.renew()
+        return attend_linear(query, key, value, self.features, causal=causal, lengths=lengths)
+
+    def weights(
+        self, query: Queries, key: Keys, lengths: Int[Tensor, "rows"] | None, *, causal: bool, cross: bool
+    ) -> Float[Tensor, "rows heads queries read"]:
+        q, k = self.features.queries(query), self.features.keys(key)
+        products = torch.einsum("rqhf,rkhf->rhqk", q, k)
+        if lengths is not None:
+            products = (
+                products * (torch.arange(key.shape[1], device=key.device) < lengths[:, None])[:, None, None]
+            )
+        products = products.tril() if causal else products
+        return products / products.sum(-1, keepdim=True).clamp(min=1e-30)
+
+    def new_cache(self, rows: int, heads: int, size: int, like: Float[Tensor, "*shape"]) -> Cache:
+        return LinearCache.empty(rows, heads, size, self.features, like.device)
+
+    def extend(
+        self, past: Cache, query: Heads, key: Heads, value: Heads, positions: Int[Tensor, "rows n"]
+    ) -> Heads:
+        assert isinstance(past, LinearCache)
+        return past.extend(query, key, value, self.features)
+
+    def source(self, key: Keys, value: Keys, lengths: Int[Tensor, "rows"]) -> Cache:
+        return LinearCache.of(key, value, self.features, lengths)
+
+    def across(self, query: Queries, source: Cache) -> Float[Tensor, "rows queries heads head_size"]:
+        assert isinstance(source, LinearCache)
+        return source.read(query, self.features)
+
+
+class Linformer(Form):
+    """Softmax attention over k learned mixtures of all keys."""
+
+    def __init__(self, projection: LengthProjection) -> None:
+        super().__init__()
+        self.projection = projection
+
+    def packed(
+        self,
+        query: Tokens,
+        key: Tokens,
+        value: Tokens,
+        packing: Packing,
+        *,
+        causal: bool,
+        dropout: float,
+        wide: Wide | None = None,
+    ) -> Tokens:
+        q, k, v = (packing.pad(x) for x in (query, key, value))
+        return packing.unpad(self.rows(q, k, v, packing.counts, causal=causal, dropout=dropout))
+
+    def rows(
+        self,
+        query: Queries,
+        key: Keys,
+        value: Keys,
+        lengths: Int[Tensor, "rows"] | None,
+        *,
+        causal: bool = False,
+        cross: bool = False,
+        dropout: float = 0.0,
+    ) -> Queries:
+        k, v = self._mixed(key, value, lengths, causal)
+        q, k, v = (x.transpose(1, 2) for x in (query, k, v))
+        output = nn.functional.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+        return output.transpose(1, 2)
+
+    def _mixed(
+        self, key: Keys, value: Keys, lengths: Int[Tensor, "rows"] | None, causal: bool
+    ) -> tuple[Heads, Heads]:
+        if causal:
+            raise _no_causal_form()
+        return self.projection(key, value, lengths)  # type: ignore[no-any-return]
+
+    def weights(
+        self, query: Queries, key: Keys, lengths: Int[Tensor, "rows"] | None, *, causal: bool, cross: bool
+    ) -> Float[Tensor, "rows heads queries read"]:
+        k, _ = self._mixed(key, key, lengths, causal)
+        _, weights = exact(query, k, k)
+        return weights
+
+    def new_cache(self, rows: int, heads: int, size: int, like: Float[Tensor, "*shape"]) -> Cache:
+        raise _no_causal_form()
+
+    def extend(
+        self, past: Cache, query: Heads, key: Heads, value: Heads, positions: Int[Tensor, "rows n"]
+    ) -> Heads:
+        raise _no_causal_form()
+
+    def source(self, key: Keys, value: Keys, lengths: Int[Tensor, "rows"]) -> Cache:
+        return SourceCache.of(*self._mixed(key, value, lengths, False))
+
+    def across(self, query: Queries, source: Cache) -> Float[Tensor, "rows queries heads head_size"]:
+        assert isinstance(source, SourceCache)
+        return attend(query, *source.read())
+
+
+def _no_causal_form() -> KotyaError:
+    return KotyaError("Linformer has no causal form: each of its keys is a mixture of the whole text")

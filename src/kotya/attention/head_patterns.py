@@ -1,0 +1,162 @@
+"""The patterns of a layer's heads, and the choice of a kernel for them. All kernels have one result.
+
+- `dense`: PyTorch's fused kernel under a mask of all pairs; for short texts, and for patterns that are a fixed share
+  of all pairs.
+- `blocks`: plain PyTorch over the blocks that a pattern keeps, at a cost linear in length; on any device.
+- `flex`: FlexAttention over the same blocks, on a GPU.
+"""
+
+import logging
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from kotya.attention.blocks import attend_blocks, attend_dense, attend_wide
+from kotya.attention.patterns import Causal, Full, Pattern, Window
+from kotya.errors import KotyaError
+
+Kernel = Literal["auto", "dense", "blocks", "flex"]
+Queries = Float[Tensor, "queries heads head_size"]
+Keys = Float[Tensor, "keys heads head_size"]
+
+SHORT = 512
+"""The longest texts for which a mask of all pairs is cheaper than blocks."""
+
+_log = logging.getLogger("kotya")
+
+
+@dataclass(frozen=True)
+class HeadPatterns:
+    """One pattern for all heads of a layer, or one for each of some equal groups of them."""
+
+    patterns: tuple[Pattern, ...]
+    layer: int = 0
+    kernel: Kernel = "auto"
+
+    def groups(self, heads: int, *, causal: bool) -> list[tuple[Pattern, tuple[int, ...]]]:
+        """Each pattern with the heads it is of. Raises KotyaError where heads cannot share the patterns evenly."""
+        if heads % len(self.patterns):
+            raise KotyaError(f"{heads} heads cannot share {len(self.patterns)} patterns evenly")
+        share = heads // len(self.patterns)
+        return [
+            (pattern & Causal() if causal else pattern, tuple(range(number * share, (number + 1) * share)))
+            for number, pattern in enumerate(self.patterns)
+        ]
+
+    def mask(
+        self, queries: int, keys: int, heads: int, *, causal: bool = False, cross: bool = False
+    ) -> Bool[Tensor, "#heads queries keys"]:
+        """All of it, on the CPU: for short texts and pictures."""
+        return _mask(self, queries, keys, heads, causal, cross)
+
+    def band(self) -> tuple[int, int] | None:
+        """How far all heads see to the left and to the right, where that is all there is to it."""
+        (pattern, *others) = self.patterns
+        plain = isinstance(pattern, Window) and pattern.dilation == 1 and not others
+        return (pattern.left, pattern.right) if plain and isinstance(pattern, Window) else None
+
+    def by_blocks(self, queries: int, keys: int) -> bool:
+        """Whether texts of these lengths are read by blocks."""
+        return self.kernel in ("blocks", "flex") or (self.kernel == "auto" and max(queries, keys) > SHORT)
+
+    def attend(
+        self,
+        query: Queries,
+        key: Keys,
+        value: Keys,
+        *,
+        causal: bool = False,
+        cross: bool = False,
+        dropout: float = 0.0,
+        wide: tuple[Queries, Keys, Keys] | None = None,
+    ) -> Queries:
+        """One text. `wide`: other queries, keys and values, by which global queries read.
+
+        Raises KotyaError where the kernel that was asked for cannot do it.
+        """
+        groups = self.groups(query.shape[1], causal=causal)
+        outputs = []
+        for pattern, heads in groups:
+            part = slice(heads[0], heads[-1] + 1)
+            q, k, v = (x[:, part] for x in (query, key, value))
+            output = self._narrow(q, k, v, pattern, heads, cross, dropout)
+            read_by = (q, k, v) if wide is None else (wide[0][:, part], wide[1][:, part], wide[2][:, part])
+            outputs.append(
+                attend_wide(
+                    output, *read_by, pattern, cross=cross, layer=self.layer, heads=heads, dropout=dropout
+                )
+            )
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
+
+    def _narrow(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        pattern: Pattern,
+        heads: tuple[int, ...],
+        cross: bool,
+        dropout: float,
+    ) -> Tensor:
+        """All queries but the wide ones, which are as good as any here."""
+        kernel = choose(self.kernel, pattern, max(len(q), len(k)), q.device, dropout)
+        _tell(kernel, pattern, self.layer)
+        if kernel == "blocks":
+            return attend_blocks(
+                q, k, v, pattern, cross=cross, layer=self.layer, heads=heads, dropout=dropout
+            )
+        if kernel == "flex":
+            # with it comes PyTorch's compiler, seconds of importing
+            from kotya.attention.flex import attend_flex
+
+            return attend_flex(q, k, v, pattern, cross=cross, layer=self.layer, heads=heads)
+        if isinstance(pattern, Full):
+            return attend_dense(q, k, v, None, dropout)
+        seen = _seen(pattern, len(q), len(k), cross, self.layer, heads)
+        return attend_dense(q, k, v, seen.to(q.device), dropout)
+
+
+def choose(asked: Kernel, pattern: Pattern, length: int, device: torch.device, dropout: float) -> Kernel:
+    """The kernel for texts of a length on a device. Raises KotyaError where the one asked for cannot do it."""
+    share = isinstance(pattern, Full | Causal)
+    if asked == "auto":
+        if share or length <= SHORT:
+            return "dense"
+        return "flex" if device.type == "cuda" and dropout == 0.0 else "blocks"
+    if asked in ("blocks", "flex") and share:
+        raise KotyaError(f"the kernel {asked!r} leaves out blocks, and {pattern} has none to leave out")
+    if asked == "flex" and device.type != "cuda":
+        raise KotyaError(f"the kernel 'flex' needs a GPU: on {device.type} it has no backward; 'blocks' has")
+    if asked == "flex" and dropout > 0.0:
+        raise KotyaError("the kernel 'flex' has no dropout on attention weights; set attention_dropout: 0")
+    return asked
+
+
+@cache
+def _tell(kernel: Kernel, pattern: Pattern, layer: int) -> None:
+    """Once for each."""
+    _log.info("layer %d: %s by kernel %s", layer, pattern, kernel)
+
+
+@lru_cache(64)
+def _mask(
+    patterns: HeadPatterns, queries: int, keys: int, heads: int, causal: bool, cross: bool
+) -> Bool[Tensor, "#heads queries keys"]:
+    groups = patterns.groups(heads, causal=causal)
+    masks = [_seen(pattern, queries, keys, cross, patterns.layer, numbers) for pattern, numbers in groups]
+    if len(masks) == 1:
+        return masks[0]
+    return torch.cat([mask.expand(heads // len(masks), -1, -1) for mask in masks])
+
+
+@lru_cache(64)
+def _seen(
+    pattern: Pattern, queries: int, keys: int, cross: bool, layer: int, heads: tuple[int, ...]
+) -> Bool[Tensor, "#heads queries keys"]:
+    drawn = heads if pattern.drawn_by_head() else heads[:1]
+    bounds = [pattern.bind(queries, keys, cross=cross, layer=layer, head=head) for head in drawn]
+    return torch.stack([bound.mask() for bound in bounds])

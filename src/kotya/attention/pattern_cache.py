@@ -1,0 +1,109 @@
+"""What decoding keeps under a pattern: the keys that a later query can still see, and no others.
+
+Behind a window they roll: old columns leave. Positions that are seen from any distance (`Global` ones) stand in a store
+of their own, [rows, position, …]. Where a pattern may look back any number of positions, all are kept.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from kotya.attention.caches import SelfCache
+from kotya.attention.head_patterns import HeadPatterns
+from kotya.attention.kernels import Heads, attend
+from kotya.attention.patterns import Place
+
+Positions = Int[Tensor, "rows n"]
+_SLACK = 64
+"""Columns that may be kept in vain, so that they leave many at a time."""
+
+
+@dataclass
+class PatternCache:
+    """Keys and values of one layer: the newest columns, and the first positions where they are seen from afar."""
+
+    patterns: HeadPatterns
+    recent: SelfCache
+    first: Float[Tensor, "2 rows lasting heads head_size"]
+    """Keys and values."""
+
+    @classmethod
+    def empty(cls, patterns: HeadPatterns, rows: int, heads: int, size: int, like: Tensor) -> "PatternCache":
+        lasting = max(pattern.lasting() for pattern, _ in patterns.groups(heads, causal=True))
+        recent = SelfCache.empty(rows, heads, size, like)
+        return cls(patterns, recent, like.new_zeros(2, rows, lasting, heads, size))
+
+    def extend(self, query: Heads, key: Heads, value: Heads, positions: Positions) -> Heads:
+        """n new positions a row: they are added, and each sees of those up to its own what the pattern shows."""
+        self._remember(key, value, positions)
+        new = query.shape[1]
+        if new > 1 and not bool(positions[:, 0].any()):
+            texts = [
+                self.patterns.attend(q, k, v, causal=True) for q, k, v in zip(query, key, value, strict=True)
+            ]
+            self.recent.append(key, value)
+            output = torch.stack(texts)
+        else:
+            keys, values = self.recent.append(key, value)
+            output = self._read(query, keys, values, positions)
+        self._forget(query.shape[2])
+        return output
+
+    def _remember(self, key: Heads, value: Heads, positions: Positions) -> None:
+        lasting = self.first.shape[2]
+        row, column = (positions < lasting).nonzero(as_tuple=True)
+        place = positions[row, column]
+        self.first[0, row, place] = key[row, column]
+        self.first[1, row, place] = value[row, column]
+
+    def _read(self, query: Heads, keys: Heads, values: Heads, positions: Positions) -> Heads:
+        lasting, columns = self.first.shape[2], keys.shape[1]
+        ages = positions[:, -1:] + 1
+        place = torch.arange(columns, device=keys.device) - columns + ages
+        store = torch.arange(lasting, device=keys.device).expand(len(place), -1)
+        # a position in both is read from the store
+        place = torch.cat([store, torch.where(place < lasting, -1, place)], dim=1)
+        keys, values = (
+            torch.cat([old, new], dim=1) for old, new in zip(self.first, (keys, values), strict=True)
+        )
+        allowed = self._allowed(positions, place, query.shape[2])
+        blind = ~allowed.any(-1, keepdim=True)
+        mask = torch.zeros(allowed.shape, dtype=query.dtype, device=query.device)
+        output = attend(query, keys, values, mask=mask.masked_fill_(~(allowed | blind), -torch.inf))
+        return output.masked_fill(blind.transpose(1, 2), 0.0)
+
+    def _allowed(
+        self, query: Positions, key: Int[Tensor, "rows columns"], heads: int
+    ) -> Bool[Tensor, "rows #heads n columns"]:
+        length = int(query.max()) + 1
+        q, k = query[:, :, None], key[:, None]
+        masks = []
+        for pattern, numbers in self.patterns.groups(heads, causal=True):
+            drawn = numbers if pattern.drawn_by_head() else numbers[:1]
+            places = [Place(length, length, layer=self.patterns.layer, head=head) for head in drawn]
+            shown = torch.stack([pattern.allows(q, k.clamp(min=0), place) for place in places], dim=1)
+            masks.append(
+                shown if len(self.patterns.patterns) == 1 else shown.expand(-1, len(numbers), -1, -1)
+            )
+        return torch.cat(masks, dim=1) & (k >= 0)[:, None]
+
+    def _forget(self, heads: int) -> None:
+        reaches = [pattern.reach() for pattern, _ in self.patterns.groups(heads, causal=True)]
+        if None in reaches:
+            return
+        kept = max(reach for reach in reaches if reach is not None)
+        if self.recent.filled > kept + _SLACK:
+            rows = torch.arange(self.recent.keys.shape[1], device=self.recent.keys.device)
+            self.recent = self.recent.select(rows, kept)
+
+    def select(self, rows: Int[Tensor, "kept"], columns: int) -> "PatternCache":
+        """Those rows, with their last `columns` columns at most."""
+        recent = self.recent.select(rows, min(columns, self.recent.filled))
+        return PatternCache(self.patterns, recent, self.first.index_select(1, rows))
+
+    def join(self, other: "PatternCache") -> "PatternCache":
+        """The rows of both, this one's first."""
+        first = torch.cat([self.first, other.first], dim=1)
+        return PatternCache(self.patterns, self.recent.join(other.recent), first)

@@ -1,0 +1,499 @@
+"""Which keys a query may see: small values that say it exactly, and say which blocks of a big matrix matter at all.
+
+    Full()  Causal()  Window(left, right, dilation)  Global(n)  Random(blocks)      and a | b, a & b
+    Longformer (Beltagy et al. 2020)   Window(256, 256) | Global(1)
+    BigBird (Zaheer et al. 2020)       Window(96, 96) | Global(64) | Random(3)
+    a causal one                       … & Causal()
+
+A pattern knows no lengths until it is bound to them. Positions are those within one sequence. In cross-attention, where
+there are as many keys as the source has, a window stands around query · keys / queries.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import reduce
+from math import gcd
+from zlib import crc32
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from kotya.attention.counters import draw_distinct, hashed
+from kotya.attention.cuts import Cut, Numbers, ranges
+from kotya.errors import KotyaError
+
+Positions = Int[Tensor, "*#shape"]
+Allowed = Bool[Tensor, "*shape"]
+Pairs = Int[Tensor, "pairs 2"]
+"""(block of queries, block of keys)."""
+Kinds = Int[Tensor, "pairs"]
+
+NOTHING, EVERYTHING = 0, 1
+"""Kinds of pairs of blocks: no query sees any key, every query sees every key."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a pattern is used: between how many queries and keys, and in which layer and head of a model."""
+
+    queries: int
+    keys: int
+    cross: bool = False
+    """Whether queries and keys are two sequences."""
+    layer: int = 0
+    head: int = 0
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A place cut into blocks of queries and of keys."""
+
+    place: Place
+    queries: Cut
+    keys: Cut
+
+    @classmethod
+    def of(cls, place: Place, size: int, stride: int = 1) -> "Grid":
+        return cls(place, Cut(place.queries, size, stride), Cut(place.keys, size, stride))
+
+
+class Pattern(ABC):
+    """Says which keys a query may see. Immutable; equal patterns compare equal."""
+
+    def __or__(self, other: "Pattern") -> "Pattern":
+        """What either sees."""
+        return next((part for part in (self, other) if isinstance(part, Full)), Either(self, other))
+
+    def __and__(self, other: "Pattern") -> "Pattern":
+        """What both see."""
+        if isinstance(self, Full) or isinstance(other, Full) or self == other:
+            return other if isinstance(self, Full) else self
+        return Both(self, other)
+
+    def bind(
+        self, queries: int, keys: int, *, cross: bool | None = None, layer: int = 0, head: int = 0
+    ) -> "Bound":
+        """The pattern between two sequences; of one length they are taken for one and the same unless said otherwise.
+
+        Raises KotyaError where the pattern makes no sense there.
+        """
+        place = Place(queries, keys, queries != keys if cross is None else cross, layer, head)
+        self.check(place)
+        return Bound(self, place)
+
+    def check(self, place: Place) -> None:
+        """Raises KotyaError where the pattern makes no sense at this place; most do everywhere."""
+        return
+
+    @abstractmethod
+    def allows(self, query: Positions, key: Positions, place: Place) -> Allowed:
+        """Whether each query may see each key, exactly; both are positions, broadcast together."""
+
+    @abstractmethod
+    def pairs(self, grid: Grid) -> Pairs | None:
+        """Pairs of blocks, in any order: all in which a query may see a key, and perhaps others.
+
+        None where they are a fixed share of all pairs, as with `Full`.
+        """
+
+    @abstractmethod
+    def kinds(self, query: Numbers, key: Numbers, grid: Grid) -> Kinds:
+        """What is allowed inside pairs of blocks: `NOTHING`, `EVERYTHING`, or equal numbers only where it is the same.
+
+        Past the end of the text it goes on as before.
+        """
+
+    def of_kind(self, nothing: Allowed, everything: Allowed, *features: Numbers) -> Kinds:
+        """Kinds of pairs, of those that are neither by features that say what is allowed inside."""
+        kind = torch.full_like(features[0], crc32(repr(self).encode()))
+        for feature in features:
+            kind = hashed((), kind + hashed((0,), feature))
+        kind = torch.where(everything, EVERYTHING, kind.clamp(min=EVERYTHING + 1))
+        return torch.where(nothing, NOTHING, kind)
+
+    def stride(self) -> int:
+        """The stride of blocks that suits it best; 0: any."""
+        return 0
+
+    def grain(self) -> int | None:
+        """The size of blocks that it is made of, where it is."""
+        return None
+
+    def drawn_by_head(self) -> bool:
+        """Whether every head has its own."""
+        return False
+
+    def wide(self, place: Place) -> tuple[int, ...]:
+        """The few queries that see a fixed share of all keys, as `Global` ones do."""
+        return ()
+
+    def narrow(self) -> "Pattern":
+        """A pattern that is the same for all queries but the wide ones, which see no share of all keys in it."""
+        return self
+
+    def reach(self) -> int | None:
+        """How many positions back a later query of the same text may see, `lasting` ones aside; None: any number."""
+        return None
+
+    def lasting(self) -> int:
+        """So many first positions are seen from any distance."""
+        return 0
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A pattern between two sequences of known lengths."""
+
+    pattern: Pattern
+    place: Place
+
+    def allows(self, query: Positions, key: Positions) -> Allowed:
+        """The exact oracle, for tests, pictures and masks of blocks."""
+        return self.pattern.allows(query, key, self.place)
+
+    def mask(self) -> Bool[Tensor, "queries keys"]:
+        """All of it, n² in size: for pictures, tests and short texts."""
+        queries, keys = torch.arange(self.place.queries), torch.arange(self.place.keys)
+        return self.allows(queries[:, None], keys[None, :])
+
+
+@dataclass(frozen=True)
+class Full(Pattern):
+    """Every query sees every key."""
+
+    def allows(self, query: Positions, key: Positions, place: Place) -> Allowed:
+        return torch.ones((), dtype=torch.bool).expand(torch.broadcast_shapes(query.shape, key.shape))
+
+    def pairs(self, grid: Grid) -> None:
+        return None
+
+    def kinds(self, query: Numbers, key: Numbers, grid: Grid) -> Kinds:
+        return torch.full(query.shape, EVERYTHING)
+
+
+@dataclass(frozen=True)
+class Causal(Pattern):
+    """Nobody sees what comes after: k ≤ q."""
+
+    def check(self, place: Place) -> None:
+        if place.cross:
+            raise KotyaError("a causal pattern is of one sequence; between two, nothing comes after anything")
+
+    def allows(self, query: Positions, key: Positions, place: Place) -> Allowed:
+        return key <= query
+
+    def pairs(self, grid: Grid) -> None:
+        return None
+
+    def kinds(self, query: Numbers, key: Numbers, grid: Grid) -> Kinds:
+        q, k = grid.queries, grid.keys
+        return self.of_kind(
+            k.first(key) > q.last(query), k.last(key) <= q.first(query), k.first(key) - q.first(query)
+        )
+
+
+@dataclass(frozen=True)
+class Window(Pattern):
+    """A band: `left` keys before the query and `right` behind it, and its own; with a dilation every so-many-th key."""
+
+    left: int
+    right: int
+    dilation: int = 1
+
+    def __post_init__(self) -> None:
+        if self.left < 0 or self.right < 0 or self.dilation < 1:
+            raise KotyaError(
+                f"{self}: a window reaches 0 or more keys to either side, and its dilation is 1 or more"
+            )
+
+    def centre(self, query: Positions, place: Place) -> Positions:
+        """Around which key the window of a query stands: its own, or in proportion, inside the other sequence."""
+        if not place.cross:
+            return query
+        return (query * place.keys // max(place.queries, 1)).clamp(max=max(place.keys - 1, 0))
+
+    def allows(self, query: Positions, key: Positions, place: Place) -> Allowed:
+        away = key - self.centre(query, place)
+        inside = (away >= -self.left * self.dilation) & (away <= self.right * self.dilation)
+        return inside if self.dilation == 1 else inside & (away % self.dilation == 0)
+
+    def pairs(self, grid: Grid) -> Pairs:
+        query = torch.arange(grid.queries.count)
+        first, last = self._reach(query, grid)
+        pairs: Tensor = grid.keys.between(first, last)
+        if self.dilation % grid.keys.stride or grid.place.cross:
+            return pairs
+        # keys of other remainders than the query's are not seen
+        same = pairs[:, 0] // max(grid.queries.share, 1) == pairs[:, 1] // max(grid.keys.share, 1)
+        return pairs[same]
+
+    def _reach(self, query: Numbers, grid: Grid) -> tuple[Positions, Positions]:
+        """The first and the last key that a query in a block of them may see, past the ends perhaps."""
+        ends = grid.queries.first(query), grid.queries.last(query).clamp(max=max(grid.place.queries - 1, 0))
+        first, last = (self.centre(end, grid.place) for end in ends)
+        return first - self.left * self.dilation, last + self.right * self.dilation
+
+    def kinds(self, query: Numbers, key: Numbers, grid: Grid) -> Kinds:
+        first, last = grid.keys.first(key), grid.keys.last(key)
+        low, high = (self.centre(end(query), grid.place) for end in (grid.queries.first, grid.queries.last))
+        left, right = self.left * self.dilation, self.right * self.dilation
+        nothing = (last - low < -left) | (first - high > right)
+        everything = (first - high >= -left) & (last - low <= right)
+        if grid.place.cross:  # no two blocks of queries need stand alike to the keys
+            return self.of_kind(nothing, everything & (self.dilation == 1), query, key)
+        away = first - grid.queries.first(query)
+        if grid.keys.stride % self.dilation == 0:  # within two blocks all are seen, or none
+            nothing = nothing | (away % self.dilation != 0)
+        else:
+            everything = everything & False
+        return self.of_kind(nothing, everything, away)
+
+    def stride(self) -> int:
+        return self.dilation
+
+    def reach(self) -> int | None:
+        return self.left * self.dilation
+
+
+@dataclass(frozen=True)
+class Global(Pattern):
+    """Some positions see all and are seen by all: the first so many, or those that are named."""
+
+    positions: int | tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        named = self.positions if isinstance(self.positions, tuple) else (self.positions,)
+        if min(named, default=0) < 0:
+            raise KotyaError(f"{self}: positions are counted from 0")
+
+    def check(self, place: Place) -> None:
+        highest = max(self.positions, default=-1) if isinstance(self.positions, tuple) else -1
+        if highest >= place.keys:
+            raise KotyaError(f"the global position {highest} is past the end of a text of {place.keys}")
+
+    def among(self, position: Positions) -> Allowed:
+        """Whether they are global."""
+        if isinstance(self.positions, int):
+            return position < self.positions
+        return torch.isin(position, torch.tensor(self.positions, dtype=torch.long, device=position.device))
+
+    def allows(self, query: Positions, key: Positions, place: Place) -> Allowed:
+        return self.among(query) | self.among(key)
+
+    def pairs(self, grid: Grid) -> None:
+        return None  # for the queries' sake: see `wide`
+
+    def kinds(self, query: Numbers, key: Numbers, grid: Grid) -> Kinds:
+        every = torch.tensor(self.wide_of(max(grid.place.queries, grid.place.keys)), dtype=torch.long)
+        held = []
+        for cut, number in ((grid.queries, query), (grid.keys, key)):
+            counts = torch.bincount(cut.of(every[every < cut.length]), minlength=cut.count + 1)[number]
+            held.append((counts, torch.where(counts > 0, number, -1)))
+        (queries, which), (keys, of) = held
+        some = (queries > 0) | (keys > 0)
+        return self.of_kind(~some, (queries == grid.queries.size) | (keys == grid.keys.size), which, of)
+
+    def wide_of(self, length: int) -> tuple[int, ...]:
+        """The global positions of a text."""
+        return (
+            tuple(range(min(self.positions, length))) if isinstance(self.positions, int) else self.positions
+        )
+
+    def wide(self, place: Place) -> tuple[int, ...]:
+        return tuple(position for position in self.wide_of(place.queries) if position < place.queries)
+
+    def narrow(self) -> "Pattern":
+        return Seen(self)
+
+    def reach(self) -> int | None:
+        return 0
+
+    def lasting(self) -> int:
+        return self.positions if isinstance(self.positions, int) else max(self.positions, default=-1) + 1
+
+
+@dataclass(frozen=True)
+class Seen(Pattern):
+    """The other half of what is global: it is seen by all."""
+
+    whole: Global
+
+    def allows(self, query: Positions, key: Positions, place: Place) -> Allowed:
+        return self.whole.among(key).expand(torch.broadcast_shapes(query.shape, key.shape))
+
+    def pairs(self, grid: Grid) -> Pairs:
+        seen = torch.tensor(self.whole.wide_of(grid.place.keys), dtype=torch.long)
+        blocks = grid.keys.of(seen).unique()
+        return torch.cartesian_prod(torch.arange(grid.queries.count), blocks).view(-1, 2)
+
+    def kinds(self, query: Numbers, key: Numbers, grid: Grid) -> Kinds:
+        seen = torch.tensor(self.whole.wide_of(grid.place.keys), dtype=torch.long)
+        counts = torch.bincount(grid.keys.of(seen), minlength=grid.keys.count + 1)[key]
+        return self.of_kind(counts == 0, counts == grid.keys.size, key)
+
+
+@dataclass(frozen=True)
+class Random(Pattern):
+    """Blocks of keys drawn by a hash of (seed, layer, head, block of the query), the same in training and in use.
+
+    A block of queries draws among the blocks before it, and sees those too that have drawn it: so what is drawn stays
+    as it is when a text grows, and under `Causal` each block has `blocks` of them. Between two sequences it draws
+    among all.
+    """
+
+    blocks: int
+    seed: int = 0
+    size: int = 64
+    """Positions in a block."""
+
+    def __post_init__(self) -> None:
+        if self.blocks < 0 or self.size < 1:
+            raise KotyaError(f"{self}: blocks are 0 or more, of one position at least")
+
+    def drawn(self, place: Place) -> Int[Tensor, "query_blocks drawn"]:
+        """The blocks of keys that each block of queries drew; -1 where there were fewer."""
+        count, keys = (-(-length // self.size) for length in (place.queries, place.keys))
+        below = torch.full((count,), keys) if place.cross else torch.arange(count)
+        return draw_distinct((self.seed, place.layer, place.head), below, self.blocks)
+
+    def _numbers(self, place: Place) -> Int[Tensor, "pairs"]:
+        """What is seen in its own blocks, as single numbers: query · number of key blocks + key."""
+        drawn, keys = self.drawn(place), -(-place.keys // self.size)
+        query = torch.arange(len(drawn))[:, None].expand_as(drawn)
+        query, key = query[drawn >= 0], drawn[drawn >= 0]
+        numbers = query * keys + key
+        return numbers if place.cross else torch.cat([numbers, key * keys + query])
+
+    def allows(self, query: Positions, key: Positions, place: Place) -> Allowed:
+        keys = -(-place.keys // self.size)
+        drawn = torch.isin(query // self.size * keys + key // self.size, self._numbers(place))
+        return drawn & (key // self.size < keys)
+
+    def pairs(self, grid: Grid) -> Pairs:
+        keys = max(-(-grid.place.keys // self.size), 1)
+        numbers = self._numbers(grid.place)
+        by_query, by_key = (
+            cut.between(first * self.size, first * self.size + self.size - 1)
+            for cut, first in ((grid.queries, numbers // keys), (grid.keys, numbers % keys))
+        )
+        # every block of queries of a pair of its own with every block of keys of it
+        counts = torch.bincount(by_key[:, 0], minlength=len(numbers))
+        start = counts.cumsum(0) - counts
+        number = by_query[:, 0]
+        joined = ranges(by_query[:, 1], start[number], start[number] + counts[number] - 1)
+        pairs: Tensor = torch.stack([joined[:, 0], by_key[joined[:, 1], 1]], dim=1).unique(dim=0)
+        return pairs
+
+    def kinds(self, query: Numbers, key: Numbers, grid: Grid) -> Kinds:
+        block = grid.keys.size
+        if grid.keys.stride > 1 or (block % self.size and self.size % block):
+            pairs = self.pairs(grid)  # blocks that lie across each other: no two are alike
+            drawn: Tensor = torch.isin(
+                query * grid.keys.count + key, pairs @ torch.tensor([grid.keys.count, 1])
+            )
+            return self.of_kind(~drawn, drawn & False, query, key)
+        inner = torch.arange(0, block, self.size)
+        q, k = (number[:, None] * block + inner for number in (query, key))
+        cells = self.allows(q[:, :, None], k[:, None, :], grid.place).flatten(1)
+        return self.of_kind(~cells.any(1), cells.all(1), *cells.long().unbind(1))
+
+    def stride(self) -> int:
+        return 1
+
+    def grain(self) -> int | None:
+        return self.size
+
+    def drawn_by_head(self) -> bool:
+        return self.blocks > 0
+
+
+@dataclass(frozen=True)
+class _Two(Pattern):
+    """Of two patterns."""
+
+    one: Pattern
+    other: Pattern
+
+    def check(self, place: Place) -> None:
+        self.one.check(place)
+        self.other.check(place)
+
+    def stride(self) -> int:
+        return gcd(self.one.stride(), self.other.stride())
+
+    def grain(self) -> int | None:
+        grains = [grain for grain in (self.one.grain(), self.other.grain()) if grain is not None]
+        return gcd(*grains) if grains else None
+
+    def drawn_by_head(self) -> bool:
+        return self.one.drawn_by_head() or self.other.drawn_by_head()
+
+    def wide(self, place: Place) -> tuple[int, ...]:
+        return tuple(sorted({*self.one.wide(place), *self.other.wide(place)}))
+
+    def narrow(self) -> Pattern:
+        return type(self)(self.one.narrow(), self.other.narrow())
+
+
+class Either(_Two):
+    """What one or the other sees."""
+
+    def allows(self, query: Positions, key: Positions, place: Place) -> Allowed:
+        return self.one.allows(query, key, place) | self.other.allows(query, key, place)
+
+    def pairs(self, grid: Grid) -> Pairs | None:
+        one, other = self.one.pairs(grid), self.other.pairs(grid)
+        return None if one is None or other is None else torch.cat([one, other]).unique(dim=0)
+
+    def kinds(self, query: Numbers, key: Numbers, grid: Grid) -> Kinds:
+        one, other = self.one.kinds(query, key, grid), self.other.kinds(query, key, grid)
+        mixed = self.of_kind(one == NOTHING, (one == EVERYTHING) | (other == EVERYTHING), one, other)
+        return torch.where(one == NOTHING, other, torch.where((other == NOTHING), one, mixed))
+
+    def reach(self) -> int | None:
+        one, other = self.one.reach(), self.other.reach()
+        return None if one is None or other is None else max(one, other)
+
+    def lasting(self) -> int:
+        return max(self.one.lasting(), self.other.lasting())
+
+
+class Both(_Two):
+    """What one and the other see."""
+
+    def allows(self, query: Positions, key: Positions, place: Place) -> Allowed:
+        return self.one.allows(query, key, place) & self.other.allows(query, key, place)
+
+    def pairs(self, grid: Grid) -> Pairs | None:
+        for part, rest in ((self.one, self.other), (self.other, self.one)):
+            pairs = part.pairs(grid)
+            if pairs is not None:
+                return pairs[rest.kinds(pairs[:, 0], pairs[:, 1], grid) != NOTHING]
+        return None
+
+    def kinds(self, query: Numbers, key: Numbers, grid: Grid) -> Kinds:
+        one, other = self.one.kinds(query, key, grid), self.other.kinds(query, key, grid)
+        mixed = self.of_kind((one == NOTHING) | (other == NOTHING), one < 0, one, other)
+        return torch.where(one == EVERYTHING, other, torch.where(other == EVERYTHING, one, mixed))
+
+    def reach(self) -> int | None:
+        reaches = [reach for reach in (self.one.reach(), self.other.reach()) if reach is not None]
+        return min(reaches, default=None)
+
+    def lasting(self) -> int:
+        one, other = self.one, self.other
+        # what only one of them sees from afar, both do not see
+        return max((part.lasting() for part in (one, other)), default=0)
+
+
+PRESETS: dict[str, Pattern] = {
+    "full": Full(),
+    "window": Window(128, 128),
+    "dilated": Window(128, 128, dilation=2),
+    "global": Global(1),
+    "random": Random(3),
+    "longformer": Window(256, 256) | Global(1),
+    "bigbird": reduce(Pattern.__or__, (Window(96, 96), Global(64), Random(3))),
+}
+"""The masks of the lecture, by name."""

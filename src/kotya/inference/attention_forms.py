@@ -1,0 +1,190 @@
+"""What forms of attention see, and what they cost on this machine in time and memory: for pictures and benchmarks."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakSet, finalize
+
+import torch
+import yaml
+from jaxtyping import Bool
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor, UntypedStorage
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from kotya.attention.choices import AttentionConfig, PatternConfig, form_of
+from kotya.attention.forms import Form
+from kotya.attention.packed import Packing, attend_packed
+from kotya.attention.patterns import Causal, Full, Global, Pattern, Random, Window
+from kotya.errors import KotyaError
+from kotya.pictures.lengths import Curve
+
+SECONDS = 4.0
+"""A form of which a pass would take longer is not measured at that length."""
+COMPARED = ("full", "window", "longformer", "bigbird", "linear", "{kind: linear, features: favor}")
+SMALL: dict[str, Pattern] = {
+    "full n²": Full(),
+    "sliding window": Window(2, 2),
+    "dilated sliding window": Window(2, 2, dilation=2),
+    "global + sliding window": Window(2, 2) | Global((0, 5, 14)),
+    "random": Random(2, size=1),
+    "window": Window(1, 1),
+    "global": Global(2),
+    "BigBird": Window(1, 1) | Global(2) | Random(2, size=1),
+}
+"""The masks of the lecture, at a size at which each cell is seen (Beltagy et al. 2020, figure 2; Zaheer et al. 2020,
+figure 1)."""
+
+Mask = Bool[Tensor, "queries keys"]
+
+
+def choice_of(text: str) -> AttentionConfig:
+    """Attention as a recipe says it. Raises KotyaError for what is none."""
+    try:
+        config: AttentionConfig = TypeAdapter(AttentionConfig).validate_python(yaml.safe_load(text))
+    except (ValidationError, yaml.YAMLError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise KotyaError(f"{text!r} is no attention: {reason}") from error
+    return config
+
+
+def masks_of(texts: Sequence[str], queries: int, keys: int | None, *, causal: bool) -> list[tuple[str, Mask]]:
+    """Patterns by name and what they show, of head 0 in layer 0; the lecture's without any given.
+
+    `keys`: of another text. Raises KotyaError for what is no pattern, and for a pattern that makes no sense there.
+    """
+    named = SMALL if not texts else {text: _pattern(text) for text in texts}
+    across = keys is not None
+    return [
+        (
+            name,
+            (pattern & Causal() if causal else pattern).bind(queries, keys or queries, cross=across).mask(),
+        )
+        for name, pattern in named.items()
+    ]
+
+
+def _pattern(text: str) -> Pattern:
+    config = choice_of(text)
+    if not isinstance(config, PatternConfig):
+        raise KotyaError(f"{text!r} is no pattern: every query of it sees every key")
+    return config.pattern()
+
+
+def costs_of(
+    texts: Sequence[str], lengths: Sequence[int], *, causal: bool, device: str
+) -> tuple[list[Curve], list[Curve]]:
+    """Milliseconds and MiB against the length, forward and backward, of each that was named."""
+    seconds, memory = [], []
+    for text in texts or COMPARED:
+        costs = measure(choice_of(text), lengths, causal=causal, device=device)
+        positions = [cost.positions for cost in costs]
+        seconds.append(Curve(text, positions, [1000 * cost.both for cost in costs]))
+        memory.append(Curve(text, positions, [cost.memory / 2**20 for cost in costs]))
+    return seconds, memory
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one form and one length."""
+
+    positions: int
+    forward: float
+    """Seconds, the median."""
+    both: float
+    """Of forward and backward."""
+    memory: int
+    """Bytes, at most, that forward and backward held beside query, key and value."""
+
+
+def measure(
+    config: AttentionConfig,
+    lengths: Sequence[int],
+    *,
+    heads: int = 8,
+    size: int = 64,
+    causal: bool = False,
+    repeats: int = 3,
+    device: str = "cpu",
+    longest_seconds: float = SECONDS,
+) -> list[Cost]:
+    """The cost of one layer's attention, without its projections, in float32, one text a batch."""
+    form = form_of(config, layer=0, heads=heads, head_size=size, max_length=max(lengths), kernel="auto")
+    costs: list[Cost] = []
+    for length in lengths:
+        if costs and costs[-1].both * (length / costs[-1].positions) ** 2 > longest_seconds:
+            break
+        costs.append(_measured(form, length, heads, size, causal, repeats, torch.device(device)))
+    return costs
+
+
+def _measured(
+    form: Form | None, length: int, heads: int, size: int, causal: bool, repeats: int, device: torch.device
+) -> Cost:
+    packing = Packing.of([length], device)
+    query, key, value = (
+        torch.randn(length, heads, size, device=device, requires_grad=True) for _ in range(3)
+    )
+    gradient = torch.randn(length, heads, size, device=device)
+
+    def read() -> Tensor:
+        if form is None:
+            return attend_packed(query, key, value, packing, causal=causal)
+        return form.packed(query, key, value, packing, causal=causal, dropout=0.0)
+
+    def forward() -> None:
+        with torch.no_grad():
+            read()
+
+    def both() -> None:
+        torch.autograd.grad(read(), (query, key, value), gradient)
+
+    both()
+    return Cost(length, _median(forward, repeats), _median(both, repeats), peak_memory(both))
+
+
+def _median(run: Callable[[], None], repeats: int) -> float:
+    taken = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        run()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+def peak_memory(run: Callable[[], None]) -> int:
+    """Bytes that tensors made by `run` took at most; what a kernel takes for itself inside is not seen."""
+    held = _Held()
+    with held:
+        run()
+    return held.most
+
+
+class _Held(TorchDispatchMode):
+    """Counts the memory of every tensor that an operation makes, until it is freed."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = self.most = 0
+        self.known = WeakSet[UntypedStorage]()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = {x.untyped_storage() for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)}
+        output = func(*args, **(kwargs or {}))
+        for x in tree_leaves(output):
+            if isinstance(x, Tensor):
+                storage = x.untyped_storage()
+                if storage not in self.known and storage not in given:
+                    self.known.add(storage)
+                    self.now += storage.nbytes()
+                    finalize(storage, self._freed, storage.nbytes())
+        self.most = max(self.most, self.now)
+        return output
+
+    def _freed(self, count: int) -> None:
+        self.now -= count

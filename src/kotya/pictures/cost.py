@@ -1,0 +1,46 @@
+"""What attention costs, in time and in memory, against the length of the text."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kotya.pictures.canvas import FAINT, INK, legible, new_figure, save
+from kotya.pictures.lengths import (
+    BESIDE,
+    HEIGHT,
+    LEFT,
+    PANEL,
+    WIDTH,
+    Curve,
+    add_panel,
+    draw_curve,
+    name_curves,
+)
+
+
+def draw_cost(seconds: Sequence[Curve], memory: Sequence[Curve], path: Path, caption: str = "") -> None:
+    """Milliseconds on the left, MiB on the right; both scales by doubling, so that a straight line is a power."""
+    figure = new_figure(WIDTH, HEIGHT)
+    panels = (
+        (add_panel(figure, LEFT), seconds, "Time, there and back", "milliseconds"),
+        (add_panel(figure, LEFT + PANEL + BESIDE + LEFT), memory, "Memory beside q, k and v", "MiB"),
+    )
+    colours = {name: i for i, name in enumerate(dict.fromkeys(curve.name for curve in seconds))}
+    for axis, curves, title, unit in panels:
+        for curve in curves:
+            draw_curve(axis, curve, colours[curve.name])
+        _finish(axis, curves, title, unit)
+        name_curves(axis, curves, colours)
+    figure.text(LEFT / WIDTH, 0.16 / HEIGHT, legible(caption), fontsize=8, color=FAINT, va="center")
+    save(figure, path)
+
+
+def _finish(axis: Any, curves: Sequence[Curve], title: str, unit: str) -> None:
+    axis.set_title(title, color=INK, loc="left", fontweight="bold", fontsize=12)
+    axis.set_xlabel("positions", color=INK)
+    axis.set_ylabel(unit, color=INK)
+    axis.set_xscale("log", base=2)
+    axis.set_yscale("log")
+    ticks = sorted({x for curve in curves for x in curve.x})
+    axis.set_xticks(ticks, [f"{x:g}" for x in ticks])
+    axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")

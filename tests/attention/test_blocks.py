@@ -1,0 +1,142 @@
+"""Every kernel against the oracle in float64, there and back, for patterns, lengths, heads and roles at random."""
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from attention_oracle import attended, patterns
+from kotya.attention.blocks import attend_blocks, attend_dense
+from kotya.attention.head_patterns import HeadPatterns
+from kotya.attention.patterns import PRESETS, Causal, Full, Global, Pattern, Random, Window
+from kotya.errors import KotyaError
+from kotya.inference.attention_forms import peak_memory
+
+# the types of what is drawn are checked by samples
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
+
+
+def tensors(queries: int, keys: int, heads: int, size: int = 4) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(queries * 100 + keys)
+    return [
+        torch.randn(n, heads, size, dtype=torch.float64, generator=generator).requires_grad_()
+        for n in (queries, keys, keys)
+    ]
+
+
+def by_blocks(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    pattern: Pattern,
+    *,
+    cross: bool = False,
+    layer: int = 0,
+    dropout: float = 0.0,
+) -> Tensor:
+    patterns = HeadPatterns((pattern,), layer, "blocks")
+    return patterns.attend(query, key, value, cross=cross, dropout=dropout)
+
+
+def check_equal(output: Tensor, expected: Tensor, inputs: list[Tensor]) -> None:
+    torch.testing.assert_close(output, expected, atol=1e-10, rtol=0)
+    gradient = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).view_as(output)
+    for mine, theirs in zip(
+        torch.autograd.grad(output, inputs, gradient),
+        torch.autograd.grad(expected, inputs, gradient),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs, atol=1e-10, rtol=0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    patterns,
+    st.sampled_from(["self", "causal", "cross"]),
+    st.integers(4, 90),
+    st.integers(4, 90),
+    st.integers(1, 3),
+)
+@example(Window(256, 256) | Global(1), "causal", 777, 777, 1)
+@example(Window(20, 20, 3) | Window(5, 5), "self", 300, 300, 1)
+@example(Window(40, 0, 2) | Global((0, 7)) | Random(2, 1, 16), "causal", 200, 200, 3)
+def test_blocks(pattern: Pattern, role: str, queries: int, keys: int, heads: int) -> None:
+    if role != "cross":
+        keys = queries
+    if role == "causal":
+        pattern = pattern & Causal()
+    inputs = tensors(queries, keys, heads)
+    output = by_blocks(*inputs, pattern, cross=role == "cross", layer=3)
+    masks = [pattern.bind(queries, keys, cross=role == "cross", layer=3, head=h).mask() for h in range(heads)]
+    check_equal(output, attended(*inputs, torch.stack(masks)), inputs)
+
+
+@settings(max_examples=50, deadline=None)
+@given(patterns, st.integers(4, 40))
+def test_dense(pattern: Pattern, length: int) -> None:
+    inputs, mask = tensors(length, length, 2), pattern.bind(length, length).mask()
+    check_equal(attend_dense(*inputs, mask[None]), attended(*inputs, mask), inputs)
+
+
+def test_what_sees_nothing_is_zero_and_so_are_its_gradients() -> None:
+    pattern = Window(1, 1) & Window(0, 3, 2) & Global((5,))
+    inputs = tensors(300, 300, 2)
+    output = by_blocks(*inputs, pattern)
+    blind = ~pattern.bind(300, 300).mask().any(1)
+    assert int(blind.sum()) > 250
+    assert not output[blind].any()
+    (by_query,) = torch.autograd.grad(output.sum(), inputs[:1])
+    assert not by_query[blind].any()
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name != "full"])
+def test_lengths_of_nothing_and_one(name: str) -> None:
+    for queries, keys in ((0, 0), (1, 1), (0, 5), (5, 0)):
+        inputs = tensors(queries, keys, 2)
+        output = by_blocks(*inputs, PRESETS[name], cross=queries != keys)
+        assert output.shape == inputs[0].shape
+        if queries == keys == 1 and name != "random":
+            torch.testing.assert_close(output, inputs[2])
+        assert not torch.autograd.grad(output.sum(), inputs)[0].any()
+
+
+@pytest.mark.parametrize("pattern", [Full(), Causal(), Window(1, 1) | Full()])
+def test_a_share_of_all_pairs_has_no_blocks(pattern: Pattern) -> None:
+    with pytest.raises(KotyaError, match="to leave out"):
+        by_blocks(*tensors(8, 8, 1), pattern)
+
+
+def test_heads_draw_by_their_own_numbers() -> None:
+    """Random blocks of a head are the same whichever heads are computed beside it."""
+    inputs = tensors(400, 400, 4)
+    whole = attend_blocks(*inputs, PRESETS["bigbird"], layer=2, heads=(0, 1, 2, 3))
+    half = attend_blocks(*(x[:, 2:] for x in inputs), PRESETS["bigbird"], layer=2, heads=(2, 3))
+    torch.testing.assert_close(half, whole[:, 2:])
+
+
+@pytest.mark.parametrize("pattern", [Window(9, 9) | Global(1), PRESETS["bigbird"]])
+def test_dropout_leaves_the_mean_and_its_backward_sees_the_same_mask(pattern: Pattern) -> None:
+    inputs = tensors(200, 200, 1)
+    torch.manual_seed(3)
+    outputs = torch.stack([by_blocks(*inputs, pattern, dropout=0.3) for _ in range(300)])
+    narrow = by_blocks(*inputs, pattern)
+    deviation = outputs.detach().std(0)[100:] / 300**0.5
+    assert bool(((outputs.detach().mean(0) - narrow)[100:].abs() <= 5.5 * deviation + 1e-9).all())
+
+    def fixed(value: Tensor) -> Tensor:
+        torch.manual_seed(4)
+        return by_blocks(inputs[0], inputs[1], value, pattern, dropout=0.3)
+
+    # linear in the values: the gradient is what the very same mask lets through
+    (gradient,) = torch.autograd.grad(fixed(inputs[2]).sum(), inputs[2:])
+    torch.testing.assert_close((gradient * inputs[2]).sum(), fixed(inputs[2]).sum())
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name != "full"])
+def test_no_square_of_the_length_is_allocated(name: str) -> None:
+    """32k positions, forward and backward: a mask of one byte a pair would be 1 GiB."""
+    length = 32_768
+    inputs = [torch.randn(length, 1, 8, requires_grad=True) for _ in range(3)]
+    held = peak_memory(lambda: by_blocks(*inputs, PRESETS[name]).sum().backward())
+    assert held < 12 * inputs[0].nbytes + 1000 * length

@@ -1,0 +1,243 @@
+"""Every form of attention in every role of a layer: packed, padded, step by step and across, with its weights."""
+
+from typing import Any
+
+import pytest
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
+
+from attention_oracle import attended
+from kotya.attention.choices import AttentionConfig, form_of
+from kotya.attention.forms import Linformer, Patterned
+from kotya.attention.head_patterns import SHORT, choose
+from kotya.attention.multihead import MultiHeadAttention, Padding
+from kotya.attention.packed import Packing
+from kotya.attention.patterns import PRESETS, Causal, Full, Window
+from kotya.attention.recorder import record_attention
+from kotya.errors import KotyaError
+
+SIZE, HEADS = 16, 4
+SMALL_BIGBIRD = {
+    "kind": "any",
+    "of": [
+        {"kind": "window", "left": 3, "right": 3},
+        {"kind": "global", "positions": 2},
+        {"kind": "random", "blocks": 2, "size": 4},
+    ],
+}
+FORMS: dict[str, Any] = {
+    "full": "full",
+    "window": {"kind": "window", "left": 4, "right": 2},
+    "dilated": {"kind": "window", "left": 3, "right": 0, "dilation": 3},
+    "global-only": {"kind": "global", "positions": [1, 5]},
+    "bigbird": SMALL_BIGBIRD,
+    "heads": {"kind": "heads", "of": [{"kind": "window", "left": 2, "right": 2, "dilation": 2}, "full"]},
+    "elu": "linear",
+    "relu": {"kind": "linear", "features": "relu"},
+    "favor": {"kind": "linear", "features": "favor", "size": 24},
+    "linformer": {"kind": "linformer", "size": 6},
+}
+every = pytest.mark.parametrize("name", FORMS)
+causal_ones = pytest.mark.parametrize("name", [name for name in FORMS if name != "linformer"])
+
+
+def build(name: str, kernel: str = "auto", **options: Any) -> MultiHeadAttention:
+    torch.manual_seed(1)
+    config: Any = TypeAdapter(AttentionConfig).validate_python(FORMS[name])
+    form = form_of(
+        config,
+        layer=2,
+        heads=HEADS,
+        head_size=SIZE // HEADS,
+        max_length=90,
+        kernel=kernel,  # type: ignore[arg-type]
+    )
+    layer = MultiHeadAttention(SIZE, HEADS, dropout=0.0, bias=True, rotary=False, form=form, **options)
+    for parameter in layer.parameters():
+        parameter.data.mul_(2.0)
+    return layer.eval()
+
+
+def texts(*lengths: int) -> tuple[Tensor, Packing]:
+    torch.manual_seed(2)
+    return torch.randn(sum(lengths), SIZE), Packing.of(lengths)
+
+
+@every
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("kernel", ["dense", "blocks"])
+def test_4_packed_is_padded_is_each_text_alone(name: str, causal: bool, kernel: str) -> None:
+    if kernel == "blocks" and (
+        "full" in str(FORMS[name]) or "line" in str(FORMS[name]) or "linformer" in name
+    ):
+        pytest.skip("no blocks to leave out")
+    if causal and name == "linformer":
+        pytest.skip("it has no causal form")
+    layer, lengths = build(name, kernel), (7, 40, 1 if name != "global-only" else 6, 23)
+    x, packing = texts(*lengths)
+    x.requires_grad_()
+    packed = layer.packed(x, packing, causal=causal)
+    alone = torch.cat([layer.packed(one, Packing.of([len(one)]), causal=causal) for one in x.split(lengths)])
+    torch.testing.assert_close(packed, alone, atol=2e-5, rtol=1e-4)
+    weights = torch.randn_like(packed)
+    gradients = [torch.autograd.grad((y * weights).sum(), x)[0] for y in (packed, alone)]
+    torch.testing.assert_close(*gradients, atol=5e-5, rtol=1e-3)
+    padding = Padding.of(packing.counts, packing.longest, x.dtype)
+    padded = packing.unpad(layer(packing.pad(x), padding, causal=causal))
+    torch.testing.assert_close(padded, packed, atol=2e-5, rtol=1e-4)
+
+
+@every
+@pytest.mark.parametrize("causal", [False, True])
+def test_recorded_weights_make_the_output(name: str, causal: bool) -> None:
+    if causal and name == "linformer":
+        pytest.skip("it has no causal form")
+    layer = build(name)
+    x, packing = texts(9, 30)
+    with record_attention(layer) as maps:
+        recorded = layer.packed(x, packing, causal=causal)
+    torch.testing.assert_close(recorded, layer.packed(x, packing, causal=causal), atol=1e-5, rtol=1e-4)
+    (weights,) = maps[""]
+    values = packing.pad(layer.value(x).unflatten(-1, (HEADS, -1)))
+    if isinstance(layer.form, Linformer):
+        _, values = layer.form.projection(values, values, packing.counts)
+    made = torch.einsum("nhqk,nkhs->nqhs", weights, values)
+    torch.testing.assert_close(layer.output(packing.unpad(made).flatten(1)), recorded, atol=1e-5, rtol=1e-4)
+
+
+@causal_ones
+@pytest.mark.parametrize("parts", [(60,), (1,) * 60, (20, 1, 1, 30, 8)])
+def test_2_step_by_step_is_all_at_once(name: str, parts: tuple[int, ...]) -> None:
+    layer = build(name)
+    x = torch.randn(2, 60, SIZE)
+    whole = layer(x, None, causal=True)
+    cache, seen, start = layer.new_cache(2, x), [], 0
+    for n in parts:
+        positions = torch.arange(start, start + n).expand(2, -1)
+        mask = torch.full((n, start + n), -torch.inf).triu(start + 1)[None, None]
+        seen.append(layer.extend(x[:, start : start + n], cache, positions, mask))
+        start += n
+    torch.testing.assert_close(torch.cat(seen, dim=1), whole, atol=3e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["window", "dilated", "global-only", "bigbird", "elu"])
+@torch.no_grad()
+def test_rows_of_any_age_share_a_cache(name: str) -> None:
+    """Rows are reordered, dropped and joined by younger ones, and go on as they would alone."""
+    layer = build(name)
+    x = torch.randn(3, 100, SIZE)
+    whole = layer(x, None, causal=True)
+
+    def step(cache: Any, rows: list[int], places: list[int]) -> Tensor:
+        places_ = torch.tensor(places)[:, None]
+        columns = max(places) + 1
+        used = torch.arange(columns) >= columns - 1 - places_
+        mask = torch.zeros(len(rows), 1, 1, columns).masked_fill_(~used[:, None, None], -torch.inf)
+        new = torch.stack([x[row, place] for row, place in zip(rows, places, strict=True)])
+        output = layer.extend(new[:, None], cache, places_, mask)
+        expected = torch.stack([whole[row, place] for row, place in zip(rows, places, strict=True)])
+        torch.testing.assert_close(output[:, 0], expected, atol=3e-5, rtol=1e-4)
+        return output
+
+    old, young = layer.new_cache(2, x), layer.new_cache(1, x)
+    for place in range(85):
+        step(old, [0, 1], [place] * 2)
+    for place in range(4):
+        step(young, [2], [place])
+    both = old.select(torch.tensor([1, 0]), 85).join(young)
+    step(both, [1, 0, 2], [85, 85, 4])
+    step(both.select(torch.tensor([2, 0]), 86), [2, 1], [5, 86])
+
+
+@torch.no_grad()
+def test_a_window_forgets_what_it_cannot_see_any_more() -> None:
+    layer = build("window")
+    cache = layer.new_cache(1, torch.empty(0))
+    for place in range(400):
+        layer.extend(torch.randn(1, 1, SIZE), cache, torch.tensor([[place]]), None)
+    assert cache.recent.filled < 80  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["full", "elu", "favor", "linformer"])
+def test_across_step_by_step_is_all_at_once(name: str) -> None:
+    layer = build(name)
+    memory, x, lengths = torch.randn(3, 20, SIZE), torch.randn(3, 5, SIZE), torch.tensor([20, 4, 11])
+    padding = Padding.of(lengths, 20, x.dtype)
+    key, value = layer.keys_values(memory)
+    whole = layer.attend(layer.queries(x), key, value, padding, cross=True)
+    source = layer.source(memory, memory, lengths)
+    steps = [layer.across(layer.queries(x[:, t : t + 1]), source, padding.mask) for t in range(5)]
+    torch.testing.assert_close(torch.cat(steps, dim=1), whole, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["window", "bigbird"])
+def test_patterns_across_two_texts(name: str) -> None:
+    """In proportion to the length of both."""
+    layer = build(name)
+    assert isinstance(layer.form, Patterned)
+    query, key, value = (torch.randn(2, n, HEADS, 4) for n in (30, 50, 50))
+    output = layer.form.rows(query, key, value, torch.tensor([50, 35]), cross=True)
+    for row, keys in ((0, 50), (1, 35)):
+        mask = layer.form.patterns.mask(30, keys, HEADS, cross=True)
+        expected = attended(query[row], key[row, :keys], value[row, :keys], mask)
+        torch.testing.assert_close(output[row], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_global_queries_read_by_their_own_projections() -> None:
+    layer = build("global-only", global_projections=True)
+    x, packing = texts(30, 12)
+    output = layer.packed(x, packing)
+    plain = build("global-only")
+    plain.load_state_dict(layer.state_dict(), strict=False)
+    others = [i for i in range(42) if packing.positions[i] not in (1, 5)]
+    torch.testing.assert_close(output[others], plain.packed(x, packing)[others])
+    query, key, value = (projection(x[:30]).unflatten(-1, (HEADS, -1)) for projection in layer.wide.values())
+    mask = torch.ones(30, 30, dtype=torch.bool)
+    expected = layer.output(attended(query, key, value, mask).flatten(1))
+    torch.testing.assert_close(output[[1, 5]], expected[[1, 5]], atol=1e-5, rtol=1e-4)
+
+
+def test_the_kernel_is_chosen_by_length_and_device_and_never_changed_in_silence() -> None:
+    window, cpu, gpu = Window(9, 9), torch.device("cpu"), torch.device("cuda")
+    assert choose("auto", window, SHORT, cpu, 0.0) == "dense"
+    assert choose("auto", window, SHORT + 1, cpu, 0.0) == "blocks"
+    assert choose("auto", window, SHORT + 1, gpu, 0.0) == "flex"
+    assert choose("auto", window, SHORT + 1, gpu, 0.1) == "blocks"
+    assert choose("auto", Causal(), 99_999, cpu, 0.0) == "dense"
+    for asked, pattern, device, dropout, message in (
+        ("blocks", Full(), cpu, 0.0, "none to leave out"),
+        ("flex", window, cpu, 0.0, "needs a GPU"),
+        ("flex", window, gpu, 0.1, "no dropout"),
+    ):
+        with pytest.raises(KotyaError, match=message):
+            choose(asked, pattern, 9999, device, dropout)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"kind": "window", "left": -1}, "greater than or equal to 0"),
+        ({"kind": "window", "dilation": 0}, "greater than or equal to 1"),
+        ("sliding", "full"),
+        ({"kind": "linear", "features": "tanh"}, "elu"),
+        ({"kind": "any", "of": []}, "at least 1"),
+    ],
+)
+def test_bad_settings(config: Any, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        TypeAdapter(AttentionConfig).validate_python(config)
+
+
+def test_heads_that_cannot_share_patterns() -> None:
+    config: Any = TypeAdapter(AttentionConfig).validate_python(
+        {"kind": "heads", "of": ["full", "window", "window"]}
+    )
+    with pytest.raises(KotyaError, match="4 heads cannot share 3 patterns"):
+        form_of(config, layer=0, heads=4, head_size=4, max_length=9, kernel="auto")
+
+
+def test_every_preset_has_its_name() -> None:
+    for name in PRESETS:
+        config: Any = TypeAdapter(AttentionConfig).validate_python(name)
+        assert config.pattern() == PRESETS[name]
