@@ -6,7 +6,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-VOCABULARY, PAD = 60, {"bert": 0, "distilbert": 0, "roberta": 1, "modernbert": 3}
+VOCABULARY, PAD = 60, {"bert": 0, "distilbert": 0, "roberta": 1, "modernbert": 3, "longformer": 1}
 LONGEST = 90
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -38,13 +38,21 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
 }
 SETTINGS["roberta"] = SETTINGS["bert"] | {"type_vocab_size": 1, "max_position_embeddings": LONGEST + 2}
+SETTINGS["longformer"] = SETTINGS["roberta"] | {"attention_window": [8, 4, 8]}
 CONFIGS = {
     "bert": transformers.BertConfig,
     "distilbert": transformers.DistilBertConfig,
     "roberta": transformers.RobertaConfig,
+    "longformer": transformers.LongformerConfig,
     "modernbert": transformers.ModernBertConfig,
 }
-STEMS = {"bert": "Bert", "distilbert": "DistilBert", "roberta": "Roberta", "modernbert": "ModernBert"}
+STEMS = {
+    "bert": "Bert",
+    "distilbert": "DistilBert",
+    "roberta": "Roberta",
+    "modernbert": "ModernBert",
+    "longformer": "Longformer",
+}
 
 
 def make(family: str, ending: str, **settings: Any) -> transformers.PreTrainedModel:

@@ -62,9 +62,12 @@ NAMES = {
 }
 
 
+NAMES["longformer"] = NAMES["roberta"]
+
+
 def tokenizer(family: str, size: int = 330) -> transformers.PreTrainedTokenizerFast:
     """A tokenizer of the family with at most so many pieces."""
-    if family == "roberta":
+    if family in ("roberta", "longformer"):
         special = ["<s>", "<pad>", "</s>", "<unk>"]
         made = byte_level(size - 1, special, ["<mask>"], "<s> $A </s> </s> $B </s>")
     elif family == "modernbert":

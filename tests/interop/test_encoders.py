@@ -25,7 +25,7 @@ from kotya.text.sequences import Encoded, encode
 from tiny_encoders import STEMS
 from tiny_folders import change, texts, tokenizer, wordpiece, write
 
-FAMILIES = ("bert", "roberta", "distilbert", "modernbert")
+FAMILIES = ("bert", "roberta", "distilbert", "modernbert", "longformer")
 ENDINGS = ("Model", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification")
 every = pytest.mark.parametrize("family", FAMILIES)
 every_ending = pytest.mark.parametrize("ending", ENDINGS)
@@ -51,6 +51,8 @@ def said(model: transformers.PreTrainedModel, sequences: list[Encoded]) -> list[
         options = {}
         if model.config.model_type == "bert":
             options["token_type_ids"] = torch.from_numpy(one.segments())[None]
+        if type(model).__name__ == "LongformerModel":  # a classifier does so by itself
+            options["global_attention_mask"] = (torch.arange(len(one.ids)) == 0).long()[None]
         with torch.no_grad():
             output = model(input_ids=torch.from_numpy(one.ids).long()[None], **options)
         first = output.logits if "logits" in output else output[0]
@@ -301,3 +303,15 @@ def test_what_cannot_be_written_is_named(marian: Path, tmp_path: Path) -> None:
     ):
         export_model(tmp_path / "ours", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert"])
+def test_what_a_family_does_not_attend_by_is_not_written_as_it(
+    family: str, folders: dict[tuple[str, str], Path], tmp_path: Path
+) -> None:
+    import_model(str(folders[family, "Model"]), tmp_path / "ours")
+    content = json.loads((tmp_path / "ours" / "config.json").read_text())
+    content["model"]["attention"] = [{"kind": "window", "left": 4, "right": 4, "dilation": 1}]
+    (tmp_path / "ours" / "config.json").write_text(json.dumps(content))
+    with pytest.raises(KotyaError, match="no family of Hugging Face's has such an encoder"):
+        export_model(tmp_path / "ours", tmp_path / "theirs")

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from kotya.attention.choices import EVERYTHING, LayersAttention
 from kotya.interop.family import ACTIVATIONS, Family, Head, Place, build_settings, only, validated
 from kotya.models.bert import BertConfig
 from kotya.models.transformer_block import Activation
@@ -59,7 +60,7 @@ _EMBEDDINGS = {
     "positions": "position_embeddings",
     "norm": "LayerNorm",
 }
-_PARTS = {
+PARTS = {
     "attention.query": "attention.self.query",
     "attention.key": "attention.self.key",
     "attention.value": "attention.self.value",
@@ -79,7 +80,7 @@ _HEADS = {
     "head": "classifier",
 }
 
-_ROBERTA_HEADS = {
+ROBERTA_HEADS = {
     "encoder.pooler.dense": "roberta.pooler.dense",
     "transform.dense": "lm_head.dense",
     "transform.norm": "lm_head.layer_norm",
@@ -113,6 +114,11 @@ class _Encoder(Family):
     layer: str
     parts: dict[str, str]
     heads: dict[str, str]
+    global_projections = False
+
+    def attention(self, model: BertConfig) -> LayersAttention:
+        """What this family's models attend by, at the sizes of this one."""
+        return EVERYTHING
 
     def place(self, name: str, model: BertConfig, head: Head, pad: int) -> Place:
         encoder = name.removeprefix("encoder.")
@@ -142,6 +148,8 @@ class _Encoder(Family):
             "local": None,
             "pooling": "first",
             "pooler": pooler,
+            "attention": self.attention(model),
+            "global_projections": self.global_projections,
         }
         for key, value in expected.items():
             if getattr(model, key) != value:
@@ -163,7 +171,7 @@ class _Bert(_Encoder):
     prefix = "bert."
     stem = "Bert"
     layer = "encoder.layer"
-    parts = _PARTS
+    parts = PARTS
     heads = _HEADS
 
     def settings(self, content: dict[str, Any], head: Head, path: Path) -> BertConfig:
@@ -209,11 +217,11 @@ class _Bert(_Encoder):
         }
 
 
-class _Roberta(_Bert):
+class Roberta(_Bert):
     model_type = "roberta"
     prefix = "roberta."
     stem = "Roberta"
-    heads = _ROBERTA_HEADS
+    heads = ROBERTA_HEADS
 
     def settings(self, content: dict[str, Any], head: Head, path: Path) -> BertConfig:
         return super().settings({"pad_token_id": 1, **content}, head, path)
@@ -286,5 +294,5 @@ def _theirs(activation: str) -> str:
 
 
 BERT: Family = _Bert()
-ROBERTA: Family = _Roberta()
+ROBERTA: Family = Roberta()
 DISTILBERT: Family = _DistilBert()

@@ -1,4 +1,4 @@
-"""Encoders in and out: a Hugging Face folder of BERT, RoBERTa, DistilBERT or ModernBERT as a model of ours, and back.
+"""Encoders in and out: a Hugging Face folder of BERT, RoBERTa, DistilBERT, ModernBERT or Longformer as ours, and back.
 
 What stands on the encoder says for what task it is: `BertForTokenClassification` is a tagger. The logits are the same.
 """
@@ -14,6 +14,7 @@ from kotya import folder as folders
 from kotya.errors import KotyaError
 from kotya.interop.bert import BERT, DISTILBERT, ROBERTA
 from kotya.interop.family import CLASSES, Family, Head, names_of, ours_of, theirs_of
+from kotya.interop.longformer import LONGFORMER
 from kotya.interop.marian import read_json
 from kotya.interop.modernbert import MODERNBERT
 from kotya.interop.stored import read_stored
@@ -29,12 +30,14 @@ from kotya.tasks.tagging import TaggingFolder
 from kotya.text.vocabularies import Vocabularies
 from kotya.text.vocabulary import Vocabulary
 
-FAMILIES: dict[str, Family] = {one.model_type: one for one in (BERT, ROBERTA, DISTILBERT, MODERNBERT)}
+FAMILIES: dict[str, Family] = {
+    one.model_type: one for one in (BERT, ROBERTA, DISTILBERT, MODERNBERT, LONGFORMER)
+}
 EMBEDDINGS, POOLER = "encoder.embedding.tokens", "encoder.pooler.dense.weight"
 NEXT_SENTENCE, OUTPUT = "next_sentence.weight", "head.weight"
 COPIES = re.compile(r"position_ids$|(decoder|vocab_projector)\.(weight|bias)$")
 """Of theirs, what only repeats another weight or counts."""
-WITH_POOLER = ("bert", "roberta")
+WITH_POOLER = ("bert", "roberta", "longformer")
 """Families whose bare encoder has a pooler."""
 
 
@@ -190,12 +193,12 @@ def _labels(names: list[str]) -> dict[str, Any]:
 def family_of(
     settings: BertConfig, head: Head, vocabulary: Vocabulary, path: Path, *, next_sentence: bool
 ) -> Family:
-    """The first family that has all of an encoder. Pairs with two ends between them are RoBERTa's alone."""
+    """The first family that has all of an encoder. Only RoBERTa's and Longformer's pairs have two ends between them."""
     lacking = []
     for family in FAMILIES.values():
-        if family is ROBERTA and vocabulary.separators != 2:
+        if family in (ROBERTA, LONGFORMER) and vocabulary.separators != 2:
             lack: str | None = f"{vocabulary.separators} end between the texts of a pair"
-        elif family is not ROBERTA and vocabulary.separators == 2:
+        elif family not in (ROBERTA, LONGFORMER) and vocabulary.separators == 2:
             lack = "2 ends between the texts of a pair"
         elif next_sentence and family is not BERT:
             lack = "next-sentence prediction"

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from kotya.attention.choices import EVERYTHING
 from kotya.errors import KotyaError
 from kotya.interop.family import Family, Head, Place, build_settings, only, validated
 from kotya.models.bert import BertConfig
@@ -163,6 +164,7 @@ class _ModernBert(Family):
             "bias": False,
             "segments": 0,
             "pooler": "gelu",
+            "attention": EVERYTHING,
         }
         for key, value in expected.items():
             if getattr(model, key) != value:

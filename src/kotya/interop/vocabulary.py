@@ -24,8 +24,8 @@ KEYS = {
 """Our roles, and what their files call them."""
 BERT_NAMES = {"pad": "[PAD]", "unknown": "[UNK]", "begin": "[CLS]", "end": "[SEP]", "mask": "[MASK]"}
 ROBERTA_NAMES = {"pad": "<pad>", "unknown": "<unk>", "begin": "<s>", "end": "</s>", "mask": "<mask>"}
-SEPARATORS = {"roberta": 2}
-"""Ends between the two texts of a pair, where they are not one."""
+SEPARATORS = {"roberta": 2, "longformer": 2}
+"""Ends between the two texts of a pair, where they are not one: RoBERTa and what was made of it."""
 
 
 def read_vocabulary(folder: Path, model_type: str, size: int) -> Vocabulary:
@@ -65,7 +65,7 @@ def _content(folder: Path, model_type: str) -> dict[str, Any]:
         return _as_content(_wordpiece(folder))
     if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
         return _as_content(_byte_level(folder))
-    wanted = "vocab.json and merges.txt" if model_type == "roberta" else "vocab.txt"
+    wanted = "vocab.json and merges.txt" if model_type in SEPARATORS else "vocab.txt"
     raise KotyaError(f"{folder}: there is no tokenizer.json, nor {wanted}")
 
 
@@ -116,7 +116,7 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 def _names(folder: Path, model_type: str) -> dict[str, str]:
     """What plays which part: as the files say, else as its paper's does."""
-    names = dict(ROBERTA_NAMES if model_type == "roberta" else BERT_NAMES)
+    names = dict(ROBERTA_NAMES if model_type in SEPARATORS else BERT_NAMES)
     path = folder / "special_tokens_map.json"
     for said in (read_json(path) if path.exists() else {}, _settings(folder)):
         for role, key in KEYS.items():
