@@ -21,18 +21,21 @@ STEPS = (
     ["numpy<3", "PyYAML", "packaging", "tensorboard", "matplotlib", "seaborn", "pandas", "sacremoses"],
     ["eflomal==2.0.0"],
     ["subword-nmt==0.3.8", "datasets", "importlib-metadata", "six", "wrapt"],
+    ["accelerate", "nervaluate>=1.2", "ir-measures>=0.4"],
 )
 
 
 def install() -> Path:
     """The peers' Python, its packages installed on the first call."""
     ready = FOLDER / "ready"
-    if not ready.exists():
+    done = ready.read_text(encoding="utf-8").splitlines() if ready.exists() else []
+    if not FOLDER.exists():
         subprocess.run([sys.executable, "-m", "venv", FOLDER], check=True)
-        for step in STEPS:
+    for step in STEPS:
+        if " ".join(step) not in done:
             print("installing", *step, file=sys.stderr, flush=True)
             subprocess.run([PYTHON, "-m", "pip", "install", "--quiet", *step], check=True)
-        ready.touch()
+    ready.write_text("".join(" ".join(step) + "\n" for step in STEPS), encoding="utf-8")
     return PYTHON
 
 

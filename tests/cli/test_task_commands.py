@@ -2,12 +2,14 @@
 
 import io
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from kotya.cli.main import run
+from kotya.text.vocabulary import Vocabulary
 from kotya.training.progress import Silent
 from kotya.training.run import train
 from tiny_tasks import classification, documents, relevance, small_task, tagging
@@ -70,6 +72,18 @@ def test_updates_take_the_place_of_epochs(base: Path, printed: Command) -> None:
     flags = ("--task", "classification", "--data", base / "labels", "--base", base / "bert")
     said = printed("train", *flags, "-o", base / "updates", "training.updates=2")
     assert "2 updates" in said
+
+
+def test_a_base_with_the_vocabulary_of_another(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(base / "bert", tmp_path / "bert", ignore=shutil.ignore_patterns("checkpoints"))
+    Vocabulary.learn_masked(["a b c"], 290).save(tmp_path / "bert" / "tokenizer.json")
+    flags = ["--task", "classification", "--data", str(base / "labels"), "--base", str(tmp_path / "bert")]
+    assert run(["train", *flags, "-o", str(tmp_path / "out")]) == 2
+    *_, line = capsys.readouterr().err.splitlines()
+    assert "encoder.embedding.tokens is" in line
+    assert "do not belong together" in line
 
 
 def test_rankings(base: Path, printed: Command) -> None:

@@ -76,7 +76,14 @@ def adopt(model: nn.Module, base: Path) -> str:
         if name.startswith(ENCODER) and name not in taken and POOLER not in name and FORM not in name
     ]
     if missing:
-        raise KotyaError(f"{base}: its encoder lacks {missing[0]}, or has it in another shape")
+        name = missing[0]
+        if name not in tensors:
+            raise KotyaError(f"{base / folders.WEIGHTS}: the encoder's weight {name} is missing")
+        found, needed = (" × ".join(map(str, one.shape)) for one in (tensors[name], wanted[name]))
+        raise KotyaError(
+            f"{base}: {name} is {found}, but config.json and tokenizer.json make it {needed}; "
+            "the files of this base do not belong together"
+        )
     with torch.no_grad():
         for name, tensor in taken.items():
             wanted[name].copy_(tensor)

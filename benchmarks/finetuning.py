@@ -1,0 +1,214 @@
+"""Fine-tuning side by side: kotya and a plain `transformers` Trainer, the same models, epochs and batches, three seeds.
+
+    python benchmarks/finetuning.py                        every cell that is not there yet
+    python benchmarks/finetuning.py --sets mrpc sick --seeds 1
+    python benchmarks/finetuning.py --trial 3              three updates a cell, in a folder of its own
+
+A cell is a run of one side on one set with one seed. Finished ones are kept as JSON in runs/finetuning/, so that the
+same command goes on where it was stopped; the table there is written anew after each. Both sides read the recipe in
+recipes/bert/, evaluate after every epoch and keep the best, measured by the same code (kotya.metrics).
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bert_texts
+import machine
+import peers
+from kotya import recipe as recipes
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+RECIPES = ROOT / "recipes" / "bert"
+
+
+@dataclass(frozen=True)
+class Set:
+    name: str
+    metric: str
+    base: str = "minilm"
+    """minilm, or a recipe of recipes/bert that is run first."""
+    recipe: str = ""
+    """Of recipes/bert; by default that of its own name."""
+    changes: tuple[str, ...] = ()
+    sides: tuple[str, ...] = ("kotya", "transformers")
+
+
+FEW = ("data.train=sst2/train.tsv",)
+SETS = (
+    Set("mrpc", "accuracy"),
+    Set("sick", "Pearson"),
+    Set("wnut17", "F1"),
+    Set("trecqa", "MAP"),
+    Set("wikiqa", "MAP"),
+    Set("conll2003", "F1"),
+    Set("sst2", "accuracy"),
+    Set("nerel", "F1", base="russian"),
+    # whether pretraining is worth it: SST-2's 6,920 sentences, from WikiText-2 and from nothing
+    Set(
+        "sst2, pretrained", "accuracy", "wikitext2", "sst2", (*FEW, "training.learning_rate=2e-4"), ("kotya",)
+    ),
+    Set("sst2, from nothing", "accuracy", "", "sst2", (*FEW, "training.learning_rate=2e-4"), ("kotya",)),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sets", nargs="*", choices=[one.name for one in SETS])
+    parser.add_argument("--seeds", nargs="*", type=int, default=[1, 2, 3])
+    parser.add_argument("--sides", nargs="*", choices=["kotya", "transformers"])
+    parser.add_argument("--trial", type=int, help="so many updates a cell, to see that all of it runs")
+    chosen = parser.parse_args()
+    folder = ROOT / "runs" / ("finetuning-trial" if chosen.trial else "finetuning")
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in chosen.seeds:
+        for one in SETS:
+            if chosen.sets and one.name not in chosen.sets:
+                continue
+            for side in one.sides:
+                if not chosen.sides or side in chosen.sides:
+                    cell(folder, one, side, seed, chosen.trial)
+
+
+def cell(folder: Path, one: Set, side: str, seed: int, trial: int | None) -> None:
+    """Run it, unless it is there, and write the table."""
+    name = f"{one.name.replace(', ', '-').replace(' ', '-')}.{side}.{seed}"
+    path = folder / f"{name}.json"
+    if path.exists():
+        return
+    base = base_folder(folder, one.base, trial) if one.base else None
+    print(f"{time.strftime('%H:%M')} {name}", file=sys.stderr, flush=True)
+    began = time.perf_counter()
+    changes = [*one.changes, f"training.seed={seed}", *short(trial)]
+    file = RECIPES / f"{one.recipe or one.name}.yaml"
+    if side == "kotya":
+        metrics = kotya(folder / name, file, base, folder, changes, trial)
+    else:
+        assert base is not None
+        metrics = transformers(folder / name, file, base, changes)
+    seconds = time.perf_counter() - began
+    content = {"set": one.name, "side": side, "seed": seed, "metrics": metrics, "seconds": round(seconds, 1)}
+    path.write_text(json.dumps({**content, "machine": machine.describe()}), encoding="utf-8")
+    (folder / "table.md").write_text(table(folder), encoding="utf-8")
+
+
+def short(trial: int | None) -> list[str]:
+    return [f"training.updates={trial}", "training.epochs=null"] if trial else []
+
+
+def base_folder(folder: Path, name: str, trial: int | None) -> Path:
+    """MiniLM as an import, or a model that is pretrained here, once."""
+    path = folder / f"base-{name}"
+    if name == "minilm":
+        if not path.exists():
+            command("import", bert_texts.model_folder(), path)
+    elif not (folder / f"base-{name}.json").exists():
+        print(f"{time.strftime('%H:%M')} pretraining {name}", file=sys.stderr, flush=True)
+        began = time.perf_counter()
+        said = train(path, RECIPES / f"{name}.yaml", short(trial))
+        content = {"metrics": said, "seconds": round(time.perf_counter() - began, 1)}
+        (folder / f"base-{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def kotya(
+    run: Path, file: Path, base: Path | None, folder: Path, changes: list[str], trial: int | None
+) -> dict[str, float]:
+    """The metrics of the epoch that was best. Without a base, fresh weights of BERT-mini over the same pieces."""
+    if base is not None:
+        return train(run, file, [*changes, f"base={base}"])
+    pieces = base_folder(folder, "wikitext2", trial) / "tokenizer.json"
+    fresh = ["base=null", "model=bert-mini", f"vocabulary.file={pieces}"]
+    return train(run, file, [*changes, *fresh])
+
+
+def train(run: Path, file: Path, changes: list[str]) -> dict[str, float]:
+    command("train", file, *changes, "--output", run, "--resume")
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    found = [record["dev"] for record in map(json.loads, lines) if "dev" in record]
+    first = next(iter(found[0]))
+    best: dict[str, float] = max(found, key=lambda one: one[first])
+    return best
+
+
+def command(*words: object) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "kotya", *map(str, words)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"kotya {' '.join(map(str, words))} failed:\n{done.stderr[-2_000:]}")
+
+
+def transformers(run: Path, file: Path, base: Path, changes: list[str]) -> dict[str, float]:
+    """The same by its Trainer, in the peers' environment, from the same weights in its own form."""
+    theirs = base.with_name(f"{base.name}-huggingface")
+    if not theirs.exists():
+        command("export", base, theirs, "--to", "huggingface")
+    recipe = recipes.read(file, changes)
+    data: Any = recipe.data
+    root = recipe.data_root().absolute()
+    job = {
+        "task": recipe.task,
+        "train": [str(root / one) for one in data.train],
+        "dev": str(root / data.dev),
+        "columns": getattr(data, "columns", None),
+        "numbers": getattr(data, "labels", None) == "numbers",
+        "training": recipe.training.model_dump(mode="json"),
+        "model": str(theirs),
+        "run": str(run),
+    }
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        [peers.install(), HERE / "trainer_transformers.py"],
+        input=json.dumps(job),
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(f"trainer_transformers.py failed:\n{done.stderr[-3_000:]}")
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def table(folder: Path) -> str:
+    """A row a set and side: the mean over seeds, its standard error, the seeds themselves, minutes."""
+    cells = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.*.*.json"))]
+    rows = [
+        "| set | metric | side | mean | standard error | by seed | minutes a run |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for one in SETS:
+        for side in one.sides:
+            some = sorted(
+                (cell for cell in cells if cell["set"] == one.name and cell["side"] == side),
+                key=lambda cell: cell["seed"],
+            )
+            if not some:
+                continue
+            values = [cell["metrics"][one.metric] for cell in some]
+            error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
+            by_seed = ", ".join(
+                f"{cell['seed']}: {value:.2f}" for cell, value in zip(some, values, strict=True)
+            )
+            minutes = statistics.mean(cell["seconds"] for cell in some) / 60
+            rows.append(
+                f"| {one.name} | {one.metric} | {side} | {statistics.mean(values):.2f} | "
+                f"{'' if error is None else f'{error:.2f}'} | {by_seed} | {minutes:.1f} |"
+            )
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    main()
