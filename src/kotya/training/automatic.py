@@ -84,7 +84,6 @@ def recipe_for(
             "evaluate_every": max(50, min(2000, updates // 20)),
             "average": 5,
             "patience": 10,
-            "precision": "bf16",
         },
     }
     if len(vocabularies) == 2:

@@ -25,6 +25,7 @@ from kotya.tasks.task import Indices, Task
 from kotya.training import checkpoint
 from kotya.training.checkpoint import Progress
 from kotya.training.optimizer import build_optimizer, learning_rate
+from kotya.training.precision import resolve
 from kotya.training.progress import Reporter, import_tensorboard
 
 
@@ -53,9 +54,10 @@ class Loop:
     ) -> None:
         self.model, self.task, self.config, self.run = model.to(device), task, config, run
         self.device, self.reporter = device, reporter
-        self.autocast = partial(
-            torch.autocast, device.type, torch.bfloat16, enabled=config.precision == "bf16"
-        )
+        bf16, note = resolve(config.precision, device)
+        if note is not None:
+            reporter.say(note)
+        self.autocast = partial(torch.autocast, device.type, torch.bfloat16, enabled=bf16)
         self.optimizer = build_optimizer(model, config)
         self.progress = Progress()
         self.stopped: str | None = None
