@@ -68,6 +68,8 @@ def train(
 
     Example: kotya train --task tagging --data train.conll --base runs/minilm training.epochs=5
 
+    Example: kotya train --task classification --data train.tsv --base runs/minilm adapt.kind=lora
+
     Example: kotya train --output runs/ru-en --resume training.updates=20000
     """
     import json
