@@ -306,3 +306,22 @@ def test_from_the_command_line(
     assert found == pytest.approx(found[:1] * 3, abs=1e-5)
     assert command(["predict", str(out), str(text), "--base", str(made / "classification-lora")]) == 2
     assert "an adapter for another base" in capsys.readouterr().err
+
+
+def test_two_files_and_a_base_tune_a_translator(
+    translator: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(translator / "cache"))
+    files = ["--source", str(translator / "train.src"), "--target", str(translator / "train.tgt")]
+    base = ["--base", str(translator / "general")]
+    settings = ["training.epochs=null", "training.updates=2", "adapt.kind=pfeiffer", "adapt.size=4"]
+    out = ["--output", str(tmp_path / "run")]
+    assert command(["train", *files, *base, *settings, *out]) == 0
+    assert "general is tuned" in capsys.readouterr().err
+    assert isinstance(kotya.load(tmp_path / "run"), Translator)
+    vocabulary = ["--vocabulary", str(translator / "general" / "tokenizer.json")]
+    assert command(["train", *files, *base, *vocabulary, *out]) == 2
+    assert "brings its own vocabulary" in capsys.readouterr().err
