@@ -1,12 +1,17 @@
 """The model folder: config.json, model.safetensors, tokenizer.json (or one a side), recipe.yaml.
 
+The folder of an adapter holds what it adds to another folder, its base, which it knows by a hash of the weights: the
+head, the adapter's own layers, trained norms. Vocabulary and all other weights are the base's.
+
 No pickle is ever loaded. Everything is written under another name first and renamed when it is whole and
 on the disk, so that a folder is the old one or the new one, whatever is killed when.
 """
 
 import json
+import os
 import shutil
 import tempfile
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,21 +22,27 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kotya import recipe as recipes
+from kotya.adapt.attach import NAME, AdaptConfig, attach, own
 from kotya.errors import Fault, KotyaError
 from kotya.files import replacing, umask, write_text
 from kotya.models.empty import build_empty
+from kotya.models.packed_layers import stretched
 from kotya.tasks.classification import ClassificationFolder
 from kotya.tasks.encoder_recipe import EncoderFolder
 from kotya.tasks.language_model import LanguageModelFolder
 from kotya.tasks.masked_lm import MaskedLMFolder
 from kotya.tasks.relevance import RelevanceFolder
-from kotya.tasks.settings import FolderConfig, TaskRecipe
+from kotya.tasks.settings import AdapterOf, FolderConfig, TaskRecipe
 from kotya.tasks.tagging import TaggingFolder
 from kotya.tasks.translation_recipe import TranslationFolder
+from kotya.text.cache import content_hash
 from kotya.text.vocabularies import Vocabularies
 from kotya.text.vocabulary import Vocabulary
 
 WEIGHTS = "model.safetensors"
+ENCODER, POOLER, FORM = "encoder.", "encoder.pooler.", ".attention.form."
+"""What the names of an encoder's weights begin with in every model over one; what a base may lack."""
+DECODER = "decoder."
 
 
 FOLDERS: dict[str, type[FolderConfig]] = {
@@ -63,9 +74,9 @@ def create(
     config: FolderConfig,
     vocabularies: Vocabularies,
     recipe: TaskRecipe | None,
-    model: nn.Module | None,
+    tensors: Mapping[str, Tensor] | None,
 ) -> None:
-    """Write a new folder, whole or not at all; without a model its weights follow later.
+    """Write a new folder, whole or not at all; without weights they follow later.
 
     Raises KotyaError where `path` holds something already.
     """
@@ -74,16 +85,17 @@ def create(
     building = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
         write_text(building / "config.json", config.model_dump_json(indent=1))
-        source, target = vocabularies
-        if source.fingerprint == target.fingerprint:
-            source.save(building / "tokenizer.json")
-        else:
-            source.save(building / "source.tokenizer.json")
-            target.save(building / "target.tokenizer.json")
+        if config.adapter is None:
+            source, target = vocabularies
+            if source.fingerprint == target.fingerprint:
+                source.save(building / "tokenizer.json")
+            else:
+                source.save(building / "source.tokenizer.json")
+                target.save(building / "target.tokenizer.json")
         if recipe is not None:
             write_text(building / "recipe.yaml", recipe.to_yaml())
-        if model is not None:
-            save_weights(building / WEIGHTS, weights(model))
+        if tensors is not None:
+            save_weights(building / WEIGHTS, tensors)
         building.chmod(0o777 & ~umask())
         building.rename(path)
     finally:
@@ -106,37 +118,129 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: parameter.detach() for name, parameter in model.named_parameters()}
 
 
-def save_weights(path: Path, tensors: dict[str, Tensor], about: dict[str, str] | None = None) -> None:
+def save_weights(path: Path, tensors: Mapping[str, Tensor], about: dict[str, str] | None = None) -> None:
     """Write a safetensors file in place of the one that is there. Raises Fault where the disk does not take it.
 
     `about`: what other readers want to find in its header.
     """
     with replacing(path) as partial:
         try:
-            save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, partial, about)
+            save_file(
+                {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, partial, about
+            )
         except SafetensorError as error:
             raise OSError(str(error)) from None
 
 
 def load(
-    path: Path, device: str = "cpu", dtype: torch.dtype = torch.float32, *, task: str | None = None
+    path: Path,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    *,
+    task: str | None = None,
+    base: Path | None = None,
 ) -> LoadedModel:
     """The model of a folder, ready for use. Raises KotyaError where it is no whole model folder, or of another task.
 
-    A folder runs no code of its own: one whose config names a person's own score loads only inside `own_code(True)`.
+    `base`: where the base of an adapter lies, if not where it lay. A folder runs no code of its own: one whose config
+    names a person's own score loads only inside `own_code(True)`.
     """
     config = read_config(path)
     if task is not None and config.task != task:
         raise KotyaError(f"{path}: a model of the task {config.task}, where one of {task} is needed")
-    vocabularies = read_vocabularies(path)
-    model = build_empty(lambda: config.build(vocabularies))
     if not (path / WEIGHTS).exists():
         raise KotyaError(f"{path}: there are no weights yet (model.safetensors); train or --resume it first")
+    origin = path if config.adapter is None else base_of(path, config.adapter, base)
+    vocabularies = read_vocabularies(origin)
+    model = build_empty(lambda: config.build(vocabularies))
     place = find_device(device)
     tensors = read_weights(path / WEIGHTS)
     check_numbers(tensors, path / WEIGHTS)
-    assign(model, tensors, path / WEIGHTS)
+    if config.adapter is None:
+        assign(model, tensors, path / WEIGHTS)
+    else:
+        adapt(model, config.adapter.adapt, tensors, origin, path / WEIGHTS)
     return LoadedModel(model.to(place, dtype).eval(), config, vocabularies, read_recipe(path))
+
+
+def adapt(
+    model: nn.Module,
+    config: AdaptConfig,
+    tensors: dict[str, Tensor],
+    base: Path,
+    path: Path,
+    *,
+    name: str = NAME,
+    encoder: nn.Module | None = None,
+) -> None:
+    """Make a model built without memory that of a base with an adapter, whose weights are `tensors`, read from `path`.
+
+    `encoder`: of another model over the same base, to which the adapter is added by its `name`.
+    Raises KotyaError where they are not those it needs.
+    """
+    taken = base_weights(model, base)
+    fresh = trained_beside(model, taken)
+    assign(model, taken | {one: tensors[one] for one in fresh if one in tensors}, path)
+    if encoder is not None:
+        model.encoder = encoder
+    attach(model, config, fresh=fresh, name=name)
+    fill(own(model, name, fresh=fresh), tensors, path)
+
+
+def base_weights(model: nn.Module, base: Path) -> dict[str, Tensor]:
+    """The weights of a base that the model has a place for: all of the encoder's, of a translator all there are.
+
+    Raises KotyaError where one is missing or of another shape, and for a base that is itself an adapter.
+    """
+    if read_config(base).adapter is not None:
+        raise KotyaError(f"{base}: an adapter, where a whole model is needed; kotya merge makes one of it")
+    wanted = dict(model.named_parameters())
+    tensors = stretched(read_weights(base / WEIGHTS), wanted)
+    taken = {
+        name: tensors[name]
+        for name, parameter in wanted.items()
+        if name in tensors and tensors[name].shape == parameter.shape
+    }
+    for name in wanted:
+        if name.startswith(ENCODER) and name not in taken and POOLER not in name and FORM not in name:
+            if name not in tensors:
+                raise KotyaError(f"{base / WEIGHTS}: the encoder's weight {name} is missing")
+            found, needed = (" × ".join(map(str, one.shape)) for one in (tensors[name], wanted[name]))
+            raise KotyaError(
+                f"{base}: {name} is {found}, but config.json and tokenizer.json make it {needed}; "
+                "the files of this base do not belong together"
+            )
+    return taken
+
+
+def trained_beside(model: nn.Module, taken: Iterable[str]) -> list[str]:
+    """The weights that an adapter's folder holds besides its layers: the head, and what the base has not."""
+    known = set(taken)
+    return [
+        name
+        for name, _ in model.named_parameters()
+        if name not in known or not name.startswith((ENCODER, DECODER))
+    ]
+
+
+def describe_base(base: Path, run: Path, config: AdaptConfig) -> AdapterOf:
+    """What the folder of an adapter says of its base."""
+    lies = os.path.relpath(base.resolve(), run.resolve())
+    return AdapterOf(base=lies, content=content_hash(base / WEIGHTS), adapt=config)
+
+
+def base_of(path: Path, adapter: AdapterOf, given: Path | None = None) -> Path:
+    """The folder of an adapter's base: the one given, or the one it was trained on. Raises KotyaError for another."""
+    base = given if given is not None else path / adapter.base
+    if not (base / WEIGHTS).exists():
+        raise KotyaError(
+            f"{path}: an adapter whose base was {base}, where there is no model; say where: --base"
+        )
+    if content_hash(base / WEIGHTS) != adapter.content:
+        raise KotyaError(
+            f"{path}: an adapter for another base: the weights of {base} are not those it was made for"
+        )
+    return base
 
 
 def read_recipe(path: Path) -> TaskRecipe | None:
@@ -164,7 +268,10 @@ def read_config(path: Path) -> FolderConfig:
 
 
 def read_vocabularies(path: Path) -> Vocabularies:
-    """The vocabularies of a folder; the very same object twice where they are joint."""
+    """The vocabularies of a folder, or of its base; the very same object twice where they are joint."""
+    adapter = read_config(path).adapter
+    if adapter is not None:
+        return read_vocabularies(base_of(path, adapter))
     if (path / "tokenizer.json").exists():
         both = Vocabulary.load(path / "tokenizer.json")
         return both, both
@@ -190,7 +297,20 @@ def check_numbers(tensors: dict[str, Tensor], path: Path) -> None:
 
 def assign(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     """Give a model built without memory its weights. Raises KotyaError where they are not those it needs."""
-    wanted = dict(model.named_parameters())
+    check_same(dict(model.named_parameters()), tensors, path)
+    _materialise(model, tensors)
+
+
+@torch.no_grad()
+def fill(parameters: dict[str, nn.Parameter], tensors: dict[str, Tensor], path: Path) -> None:
+    """Copy weights into parameters of the same names. Raises KotyaError where they are not the same."""
+    check_same(parameters, tensors, path)
+    for name, parameter in parameters.items():
+        parameter.copy_(tensors[name])
+
+
+def check_same(wanted: dict[str, nn.Parameter], tensors: dict[str, Tensor], path: Path) -> None:
+    """Raises KotyaError naming a weight that is missing, too many or of another shape."""
     for name, parameter in wanted.items():
         if name not in tensors:
             raise KotyaError(f"{path}: the weight {name} is missing")
@@ -203,7 +323,6 @@ def assign(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     extra = sorted(set(tensors) - set(wanted))
     if extra:
         raise KotyaError(f"{path}: the model has no weight {extra[0]!r}")
-    _materialise(model, tensors)
 
 
 def _materialise(model: nn.Module, tensors: dict[str, Tensor]) -> None:

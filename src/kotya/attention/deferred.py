@@ -19,12 +19,15 @@ from torch import Tensor, nn
 class Notes:
     """What the steps leave for the end: inputs and gradients, in any order but the same one."""
 
+    learned: bool = True
+    """Whether anybody will ask; of a frozen matrix nothing is kept."""
     inputs: list[Tensor] = field(default_factory=list)
     gradients: list[Tensor] = field(default_factory=list)
 
     def add(self, x: Tensor, gradient: Tensor) -> None:
-        self.inputs.append(x)
-        self.gradients.append(gradient)
+        if self.learned:
+            self.inputs.append(x)
+            self.gradients.append(gradient)
 
     def settle(self) -> Tensor:
         """Σ_t g_t x_tᵀ; the notes are empty afterwards."""
@@ -65,7 +68,7 @@ class Deferred:
 
     def __init__(self, weight: Float[Tensor, "outputs inputs"], dtype: torch.dtype) -> None:
         self.weight = weight.detach().to(dtype)
-        self.notes = Notes()
+        self.notes = Notes(weight.requires_grad)
         self.ticket: Tensor = _Settle.apply(weight, self.notes)  # type: ignore[no-untyped-call]
 
     def __call__(self, x: Float[Tensor, "rows inputs"]) -> Float[Tensor, "rows outputs"]:

@@ -55,6 +55,8 @@ def scaled_linear(inputs: int, outputs: int, *, gain: float = 1.0) -> nn.Linear:
 class PositionedEmbedding(nn.Module):
     """e = token + position, with dropout."""
 
+    looks_up = "weight"
+
     def __init__(self, weight: nn.Parameter, length: int, dropout: float) -> None:
         super().__init__()
         self.weight = weight

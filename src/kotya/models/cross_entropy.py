@@ -20,7 +20,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float
     ) -> tuple[Tensor, Tensor]:
-        wants = any(ctx.needs_input_grad)
+        wants, wants_weight, wants_bias = (ctx.needs_input_grad[i] for i in range(3))
+        grows = wants or wants_weight or wants_bias
         dtype = hidden.dtype
         w = weight.to(dtype)
         b = None if bias is None else bias.to(dtype)
@@ -28,8 +29,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         loss = torch.zeros((), device=hidden.device)
         likelihood = torch.zeros((), device=hidden.device)
         hidden_gradient = torch.empty_like(hidden) if wants else None
-        weight_gradient = torch.zeros_like(weight) if wants else None
-        bias_gradient = torch.zeros_like(bias) if wants and bias is not None else None
+        weight_gradient = torch.zeros_like(weight) if wants_weight else None
+        bias_gradient = torch.zeros_like(bias) if wants_bias and bias is not None else None
         # the mean logit of a row, Σ_v z_v / V, is h against the mean row of the matrix: no pass over the logits
         mean_weight = w.mean(0, dtype=torch.float32)
         mean_bias = 0.0 if b is None else b.mean(dtype=torch.float32)
@@ -44,13 +45,15 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 loss += smoothing * (
                     log_normaliser.sum() - (h.float() @ mean_weight).sum() - len(h) * mean_bias
                 )
-            if hidden_gradient is not None and weight_gradient is not None:
+            if grows:
                 if smoothing:
                     p.sub_(smoothing / vocabulary)
                 rows = torch.arange(len(h), device=h.device)
                 p[rows, y[:, 0]] -= 1.0 - smoothing
-                torch.mm(p, w, out=hidden_gradient[start : start + _CHUNK])
-                weight_gradient += p.t() @ h
+                if hidden_gradient is not None:
+                    torch.mm(p, w, out=hidden_gradient[start : start + _CHUNK])
+                if weight_gradient is not None:
+                    weight_gradient += p.t() @ h
                 if bias_gradient is not None:
                     bias_gradient += p.sum(0)
         loss += (1.0 - smoothing) * likelihood

@@ -78,6 +78,8 @@ class StackConfig(LayerConfig):
 class PackedEmbedding(nn.Module):
     """Tokens, segments and positions."""
 
+    looks_up = "tokens"
+
     def __init__(self, config: StackConfig, vocabulary: int, *, segments: int, norm: bool) -> None:
         super().__init__()
         self.max_length = config.max_length

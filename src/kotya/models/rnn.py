@@ -217,7 +217,7 @@ class _Sequence(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor | None, memory_gradient: Tensor | None) -> tuple[Any, ...]:
         cell, weights, hiddens, memories = ctx.cell, ctx.weights, ctx.hiddens, ctx.memories
-        notes = tuple(Notes() for _ in weights)
+        notes = tuple(Notes(learned) for learned in ctx.needs_input_grad[4:])
         carried, carried_memory = torch.zeros_like(hiddens[0]), None
         x_gradient = hiddens[0].new_empty(len(ctx.kept), *ctx.width)
         for t in range(len(ctx.kept) - 1, -1, -1):
@@ -229,7 +229,10 @@ class _Sequence(torch.autograd.Function):
             hidden, memory, saved, out = hiddens[t], memories[t], ctx.kept[t], x_gradient[t]
             carried, carried_memory = cell.back(carried, carried_memory, hidden, memory, saved, weights, out)
             cell.note(notes, out, hidden, saved)
-        matrices = [note.settle().to(dtype) for note, dtype in zip(notes, ctx.types, strict=True)]
+        matrices = [
+            note.settle().to(dtype) if note.learned else None
+            for note, dtype in zip(notes, ctx.types, strict=True)
+        ]
         return None, x_gradient, carried, carried_memory, *matrices
 
 
@@ -326,6 +329,8 @@ class RecurrentLayer(nn.Module):
 
 class TokenEmbedding(nn.Module):
     """Token embeddings · √size, so that their elements are about 1, with dropout."""
+
+    looks_up = "weight"
 
     def __init__(self, weight: nn.Parameter, dropout: float) -> None:
         super().__init__()

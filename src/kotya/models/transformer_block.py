@@ -176,6 +176,8 @@ def linear(inputs: int, outputs: int, bias: bool) -> nn.Linear:
 class Embedding(nn.Module):
     """Token embedding · √size + position, with dropout on the sum."""
 
+    looks_up = "weight"
+
     def __init__(self, config: BlockConfig, weight: nn.Parameter) -> None:
         super().__init__()
         self.weight = weight
@@ -207,6 +209,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: LayerConfig) -> None:
         super().__init__()
+        self.width = config.size
         self.activation = config.activation
         self.inner = linear(config.size, config.feed_forward, config.bias)
         gated = config.activation in ("swiglu", "geglu")

@@ -88,38 +88,17 @@ class ExtendConfig(Config):
 class EncoderRecipe(TaskRecipe):
     """All of a run over an encoder."""
 
-    base: Path | None = None
-    """A model folder to begin with: its encoder and its vocabulary; or a folder of Hugging Face's."""
     data: EncoderData
     vocabulary: EncoderVocabularyConfig | None = None
     model: EncoderModel | None = None
     extend: ExtendConfig | None = None
     """What is changed in the base, so that it reads longer texts."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _vocabulary_by_default(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("base") is None:
-            return {"vocabulary": {}, **given}
-        return given
-
     @model_validator(mode="after")
-    def _base_or_model(self) -> "EncoderRecipe":
-        if self.base is None and self.model is None:
-            raise ValueError(
-                "what to start from is missing: `base`, a model folder, or `model`, such as bert-tiny"
-            )
+    def _only_a_base_is_extended(self) -> "EncoderRecipe":
         if self.base is None and self.extend is not None:
             raise wrong(("extend",), "there is no base to extend; a new model has model.max_length", None)
-        for key in ("vocabulary", "model"):
-            if self.base is not None and getattr(self, key) is not None:
-                raise wrong(
-                    (key,), f"the base {self.base} brings its own; leave one of the two out", self.base
-                )
         return self
-
-    def starts_from(self) -> Path | None:
-        return self.base
 
     @abstractmethod
     def measured_on(self, path: Path, known: Known, cache: Path, say: Callable[[str], None]) -> Task:

@@ -14,9 +14,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from pydantic import model_validator
 from torch import Tensor
 
 from kotya.attention.packed import Packing
+from kotya.errors import KotyaError
 from kotya.models.empty import build_empty
 from kotya.models.lm import LanguageModel, LanguageModelConfig
 from kotya.search.hypothesis import Roles
@@ -156,12 +158,21 @@ class LanguageModelRecipe(TaskRecipe):
 
     task: Literal["language_model"]
     data: TextData
-    vocabulary: EncoderVocabularyConfig = EncoderVocabularyConfig.model_validate({"kind": "bpe"})
-    model: LanguageModelConfig
+    vocabulary: EncoderVocabularyConfig | None = None
+    model: LanguageModelConfig | None = None
     training: Pretraining
 
+    @model_validator(mode="before")
+    @classmethod
+    def _vocabulary_by_default(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("base") is None:
+            return {"vocabulary": {"kind": "bpe"}, **given}
+        return given
+
     def check(self) -> None:
-        build_empty(lambda: self.model.build(8))
+        model = self.model
+        if model is not None:
+            build_empty(lambda: model.build(8))
 
     def prepare(
         self, known: Known | None, cache: Path, say: Callable[[str], None], *, progress: bool = True
@@ -169,14 +180,21 @@ class LanguageModelRecipe(TaskRecipe):
         root = self.data_root()
         files = self.data.paths(root)
         if known is not None:
-            vocabulary = known.vocabularies[0]
+            if not isinstance(known.config, LanguageModelFolder):
+                raise KotyaError(
+                    f"{self.base}: a model of the task {known.config.task}, not a language model"
+                )
+            vocabulary, model = known.vocabularies[0], known.config.model
         else:
+            assert self.vocabulary is not None
+            assert self.model is not None
             vocabulary = self.vocabulary.make(lambda: chain.from_iterable(map(read_lines, files)), root)
-        check_length(self.training.length, self.model.max_length)
+            model = self.model
+        check_length(self.training.length, model.max_length)
         dev_file = root / self.data.dev if self.data.dev is not None else None
         train, dev = open_corpora(files, dev_file, vocabulary, cache, say, progress=progress)
         task = LanguageModelling(train, dev, vocabulary, self.training)
-        return Prepared(task, LanguageModelFolder(model=self.model), (vocabulary, vocabulary))
+        return Prepared(task, LanguageModelFolder(model=model), (vocabulary, vocabulary))
 
     def measured_on(
         self, path: Path, known: Known, cache: Path, say: Callable[[str], None]

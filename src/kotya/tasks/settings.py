@@ -15,6 +15,7 @@ import yaml
 from pydantic import Field, model_validator
 from torch import nn
 
+from kotya.adapt.attach import AdaptConfig
 from kotya.config import Config, wrong
 from kotya.tasks.task import Task
 from kotya.text.vocabularies import Vocabularies
@@ -83,6 +84,16 @@ class DataConfig(Config):
         """The files that a model is made by, by their place in the recipe: all but the test set."""
 
 
+class AdapterOf(Config):
+    """Of a folder that holds an adapter and not a whole model: what it adapts, and how."""
+
+    base: str
+    """The folder of the base, as it lies from this one."""
+    content: str
+    """A hash of the base's weights: with others the adapter means nothing."""
+    adapt: AdaptConfig
+
+
 class FolderConfig(Config):
     """`config.json`: all that is needed to build and use the model."""
 
@@ -90,6 +101,8 @@ class FolderConfig(Config):
     kotya: str = __version__
     task: str
     model: Any
+    adapter: AdapterOf | None = None
+    """Where most of the weights, and the vocabulary, are those of another folder."""
 
     @abstractmethod
     def build(self, vocabularies: Vocabularies) -> nn.Module:
@@ -117,12 +130,33 @@ class TaskRecipe(Config):
     """All of a run."""
 
     task: str
+    base: Path | None = None
+    """A model folder to begin with: its weights, settings and vocabulary; or, of an encoder, one of Hugging Face's."""
     data: DataConfig
+    vocabulary: Any = None
+    model: Any = None
+    adapt: AdaptConfig | None = None
+    """Train an adapter for the base instead of the base itself."""
     training: TrainingConfig
 
-    def starts_from(self) -> Path | None:
-        """The model folder whose weights a new run begins with; None where all are fresh."""
-        return None
+    @model_validator(mode="before")
+    @classmethod
+    def _vocabulary_by_default(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("base") is None:
+            return {"vocabulary": {}, **given}
+        return given
+
+    @model_validator(mode="after")
+    def _base_or_model(self) -> "TaskRecipe":
+        if self.base is None and self.model is None:
+            raise ValueError("what to start from is missing: `base`, a model folder, or `model`")
+        if self.base is None and self.adapt is not None:
+            raise wrong(("adapt",), "there is no base to adapt; name its folder in `base`", None)
+        for key in ("vocabulary", "model"):
+            if self.base is not None and getattr(self, key) is not None:
+                message = f"the base {self.base} brings its own; leave one of the two out"
+                raise wrong((key,), message, self.base)
+        return self
 
     @abstractmethod
     def check(self) -> None:

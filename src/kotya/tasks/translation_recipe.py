@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from kotya.attention.reading import GuidedAlignmentConfig, check_reading
 from kotya.config import with_presets, wrong
+from kotya.errors import KotyaError
 from kotya.models.composed import PRESETS, ModelConfig
 from kotya.models.empty import build_empty
 from kotya.models.seq2seq import Seq2Seq
@@ -65,8 +66,8 @@ class TranslationRecipe(TaskRecipe):
 
     task: Literal["translation"]
     data: TranslationData
-    vocabulary: VocabularyConfig = VocabularyConfig()
-    model: Annotated[ModelConfig, BeforeValidator(with_presets(PRESETS, "transformer"))]
+    vocabulary: VocabularyConfig | None = None
+    model: Annotated[ModelConfig, BeforeValidator(with_presets(PRESETS, "transformer"))] | None = None
     training: TranslationTraining
     search: SearchConfig = SearchConfig()
 
@@ -75,13 +76,18 @@ class TranslationRecipe(TaskRecipe):
         if self.search.nbest > self.search.beam:
             message = f"{self.search.nbest} outputs a line are more than the beam holds, {self.search.beam}"
             raise wrong(("search", "nbest"), message, self.search.nbest)
-        if self.model.share == "all" and not self.vocabulary.shared:
+        shared = self.vocabulary is None or self.vocabulary.shared
+        if self.model is not None and self.model.share == "all" and not shared:
             message = "all needs one vocabulary for both languages; with two, say `output` or `none`"
             raise wrong(("model", "share"), message, self.model.share)
         return self
 
     def check(self) -> None:
-        model = build_empty(lambda: self.model.build(_SMALL, _SMALL))
+        if self.model is not None:
+            self._check(self.model)
+
+    def _check(self, config: ModelConfig) -> None:
+        model = build_empty(lambda: config.build(_SMALL, _SMALL))
         if self.training.guided_alignment is not None:
             check_reading(model.decoder, self.training.guided_alignment)
 
@@ -89,9 +95,16 @@ class TranslationRecipe(TaskRecipe):
         self, known: Known | None, cache: Path, say: Callable[[str], None], *, progress: bool = True
     ) -> Prepared:
         root, training = self.data_root(), self.training
+        model, vocabulary = self.model, self.vocabulary or VocabularyConfig()
+        if model is None:
+            assert known is not None
+            if not isinstance(known.config, TranslationFolder):
+                raise KotyaError(f"{self.base}: a model of the task {known.config.task}, not a translator")
+            model = known.config.model
+            self._check(model)
         vocabularies, tokens, dev = prepare(
             self.data,
-            self.vocabulary,
+            vocabulary,
             cache,
             root,
             vocabularies=known.vocabularies if known is not None else None,
@@ -110,10 +123,10 @@ class TranslationRecipe(TaskRecipe):
             seed=training.seed,
             smoothing=training.label_smoothing,
             r_drop=training.r_drop,
-            dropout=self.vocabulary.dropout,
+            dropout=vocabulary.dropout,
             held_out=0 if dev else min(_HELD_OUT, len(tokens) // 10),
             guidance=guidance,
         )
         banned = list(roles_of(vocabularies[1]).banned)
-        config = TranslationFolder(model=self.model, search=self.search, banned=banned)
+        config = TranslationFolder(model=model, search=self.search, banned=banned)
         return Prepared(task, config, vocabularies)

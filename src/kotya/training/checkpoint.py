@@ -6,6 +6,7 @@ functions of (seed, update), so no generator's state is kept. Of checkpoints tha
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from torch import Tensor, nn
 
 from kotya.errors import Fault, KotyaError
 from kotya.files import write_text
-from kotya.folder import WEIGHTS, read_weights, save_weights, weights
+from kotya.folder import WEIGHTS, read_weights, save_weights
 
 OPTIMIZER, PROGRESS = "optimizer.safetensors", "progress.json"
+Learned = Mapping[str, nn.Parameter]
+"""The weights that are a run's own, by name."""
 
 
 @dataclass
@@ -58,15 +61,15 @@ def newest(run: Path) -> Path | None:
     return whole[-1] if whole else None
 
 
-def save(run: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> Path:
+def save(run: Path, learned: Learned, optimizer: torch.optim.Optimizer, progress: Progress) -> Path:
     """Write the checkpoint of this update. Raises Fault where the disk does not take it."""
     folder = run / "checkpoints" / f"{progress.update:07d}"
     building = folder.with_name(f".{folder.name}.partial")
     try:
         shutil.rmtree(building, ignore_errors=True)
         building.mkdir(parents=True)
-        save_weights(building / WEIGHTS, weights(model))
-        save_weights(building / OPTIMIZER, moments(model, optimizer))
+        save_weights(building / WEIGHTS, learned)
+        save_weights(building / OPTIMIZER, moments(learned, optimizer))
         write_text(building / PROGRESS, json.dumps(asdict(progress)))
         if folder.exists():  # of a time line that was given up; what this one goes on from is an older one
             _remove(folder)
@@ -78,16 +81,16 @@ def save(run: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress
     return folder
 
 
-def load(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+def load(folder: Path, learned: Learned, optimizer: torch.optim.Optimizer) -> Progress:
     """Put a checkpoint's weights and moments into place. Raises KotyaError where it is broken or does not fit."""
-    stored, parameters = read_weights(folder / WEIGHTS), dict(model.named_parameters())
+    stored = read_weights(folder / WEIGHTS)
     kept, progress = read_weights(folder / OPTIMIZER), read_progress(folder / PROGRESS)
-    if {name: tensor.shape for name, tensor in stored.items()} != {n: p.shape for n, p in parameters.items()}:
+    if {name: tensor.shape for name, tensor in stored.items()} != {n: p.shape for n, p in learned.items()}:
         raise KotyaError(
             f"{folder}: not a checkpoint of this model: its weights have other names or shapes; was a file replaced?"
         )
     with torch.no_grad():
-        for name, parameter in parameters.items():
+        for name, parameter in learned.items():
             parameter.copy_(stored[name])
             optimizer.state[parameter] = {
                 key.rpartition("/")[2]: tensor.to(parameter.device)
@@ -107,11 +110,11 @@ def read_progress(path: Path) -> Progress:
         ) from None
 
 
-def moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def moments(learned: Learned, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """What the optimiser remembers, by `parameter/quantity`."""
     return {
         f"{name}/{key}": value
-        for name, parameter in model.named_parameters()
+        for name, parameter in learned.items()
         for key, value in optimizer.state[parameter].items()
     }
 

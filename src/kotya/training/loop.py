@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from kotya.errors import Fault
-from kotya.folder import WEIGHTS, read_weights, save_weights, weights
+from kotya.folder import WEIGHTS, read_weights, save_weights
 from kotya.tasks.settings import TrainingConfig
 from kotya.tasks.task import Indices, Task
 from kotya.training import checkpoint
@@ -46,13 +46,16 @@ class Loop:
     def __init__(
         self,
         model: nn.Module,
+        learned: dict[str, nn.Parameter],
         task: Task,
         config: TrainingConfig,
         run: Path,
         device: torch.device,
         reporter: Reporter,
     ) -> None:
+        """`learned`: the weights that are the run's own, kept in its folder: all, or those of an adapter."""
         self.model, self.task, self.config, self.run = model.to(device), task, config, run
+        self.learned = learned
         self.device, self.reporter = device, reporter
         bf16, note = resolve(config.precision, device)
         if note is not None:
@@ -66,7 +69,7 @@ class Loop:
         """Go back to the newest checkpoint; without any, begin anew."""
         found = checkpoint.newest(self.run)
         if found is not None:
-            self.progress = checkpoint.load(found, self.model, self.optimizer)
+            self.progress = checkpoint.load(found, self.learned, self.optimizer)
             self.reporter.say(f"resuming after update {self.progress.update:,}")
         else:
             self.reporter.say("there is no checkpoint yet: beginning anew")
@@ -219,7 +222,7 @@ class Loop:
                 writer.add_scalar(f"dev/{name}", metric, progress.update)
         self.reporter.evaluation(progress.update, evaluation, best=best)
         if best:  # before the checkpoint: a resumed run knows of no best model that the folder does not hold
-            save_weights(self.run / WEIGHTS, weights(self.model))
+            save_weights(self.run / WEIGHTS, self.learned)
         self._save()
 
     def _better(self, one: dict[str, float], other: dict[str, float]) -> bool:
@@ -227,7 +230,7 @@ class Loop:
         return sign * one[self.task.metric] > sign * other[self.task.metric]
 
     def _save(self) -> None:
-        checkpoint.save(self.run, self.model, self.optimizer, self.progress)
+        checkpoint.save(self.run, self.learned, self.optimizer, self.progress)
         checkpoint.prune(self.run, self.progress, self.config.average)
 
     def _stale(self) -> bool:
@@ -259,7 +262,7 @@ class Loop:
                 kept = evaluation.metrics
             else:
                 self._put(best)
-        save_weights(self.run / WEIGHTS, weights(self.model))
+        save_weights(self.run / WEIGHTS, self.learned)
         return kept
 
     def _put(self, folder: Path) -> None:
@@ -267,7 +270,7 @@ class Loop:
 
     @torch.no_grad()
     def _put_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in self.learned.items():
             parameter.copy_(tensors[name])
 
 

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kotya import folder as folders
+from kotya.adapt.attach import attach, own
 from kotya.errors import KotyaError
-from kotya.models.packed_layers import stretched
 from kotya.tasks.settings import Known, TaskRecipe
 from kotya.text.cache import cache_folder
 from kotya.text.vocabularies import Vocabularies
@@ -15,9 +15,6 @@ from kotya.training.checkpoint import list_checkpoints
 from kotya.training.loop import Loop, Outcome
 from kotya.training.progress import Reporter, import_tensorboard
 from kotya.training.resuming import note_data, reopen
-
-ENCODER, POOLER, FORM = "encoder.", "encoder.pooler.", ".attention.form."
-"""What the names of an encoder's weights begin with in every model over one; what a base may lack."""
 
 
 def train(
@@ -39,7 +36,7 @@ def train(
         known = Known(folders.read_config(run), folders.read_vocabularies(run))
     elif resume:
         reporter.say(f"{run}: there is no run to go on with; one begins")
-    base = recipe.starts_from()
+    base = recipe.base
     origin = known
     if origin is None and base is not None:
         origin = Known(folders.read_config(base), folders.read_vocabularies(base))
@@ -48,47 +45,45 @@ def train(
     model = prepared.config.build(prepared.vocabularies)
     count = sum(parameter.numel() for parameter in model.parameters())
     reporter.say(f"model: {count:,} parameters; {sizes(prepared.vocabularies)}")
-    if base is not None and not list_checkpoints(run):
-        reporter.say(adopt(model, base))
+    taken: dict[str, Tensor] = {}
+    if base is not None and (recipe.adapt is not None or not list_checkpoints(run)):
+        taken = folders.base_weights(model, base)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(taken.get(name, parameter))
+    fresh = [name for name, _ in model.named_parameters() if name not in taken]
+    if taken:
+        layers = dict.fromkeys(name.rpartition(".")[0] or name for name in fresh)
+        reporter.say(f"weights of {base}; fresh: {', '.join(layers) or 'none'}")
+    config, learned = prepared.config, dict(model.named_parameters())
+    if base is not None and recipe.adapt is not None:
+        of = folders.describe_base(base, run, recipe.adapt)
+        began = known.config.adapter if known is not None else of
+        if began is None or began.content != of.content:
+            raise KotyaError(
+                f"{run}: an adapter for another base: the weights of {base} are not those it began with"
+            )
+        config = config.model_copy(update={"adapter": of})
+        beside = folders.trained_beside(model, taken)
+        attach(model, recipe.adapt, fresh=beside)
+        learned = own(model, fresh=beside)
+        reporter.say(weigh(learned, count))
     if known is None:
-        folders.create(
-            run, config=prepared.config, vocabularies=prepared.vocabularies, recipe=recipe, model=None
-        )
+        folders.create(run, config=config, vocabularies=prepared.vocabularies, recipe=recipe, tensors=None)
         note_data(recipe, run)
-    loop = Loop(model, prepared.task, recipe.training, run, place, reporter)
+    loop = Loop(model, learned, prepared.task, recipe.training, run, place, reporter)
     if known is not None:
         loop.resume()
     return loop.train()
 
 
-def adopt(model: nn.Module, base: Path) -> str:
-    """Give a model the weights of its base that it has a place for, all of the encoder's; says what is left fresh."""
-    wanted = dict(model.named_parameters())
-    tensors = stretched(folders.read_weights(base / folders.WEIGHTS), wanted)
-    taken = {
-        name: tensors[name]
-        for name, parameter in wanted.items()
-        if name in tensors and tensors[name].shape == parameter.shape
-    }
-    missing = [
-        name
-        for name in wanted
-        if name.startswith(ENCODER) and name not in taken and POOLER not in name and FORM not in name
-    ]
-    if missing:
-        name = missing[0]
-        if name not in tensors:
-            raise KotyaError(f"{base / folders.WEIGHTS}: the encoder's weight {name} is missing")
-        found, needed = (" × ".join(map(str, one.shape)) for one in (tensors[name], wanted[name]))
-        raise KotyaError(
-            f"{base}: {name} is {found}, but config.json and tokenizer.json make it {needed}; "
-            "the files of this base do not belong together"
-        )
-    with torch.no_grad():
-        for name, tensor in taken.items():
-            wanted[name].copy_(tensor)
-    fresh = dict.fromkeys(name.rpartition(".")[0] or name for name in wanted if name not in taken)
-    return f"weights of {base}; fresh: {', '.join(fresh) or 'none'}"
+def weigh(own: dict[str, nn.Parameter], count: int) -> str:
+    """What an adapter trains, and what it takes on the disk, for the person."""
+    trained = sum(parameter.numel() for parameter in own.values())
+    return (
+        f"adapter: {trained:,} of {count:,} parameters are trained ({100 * trained / count:.2f} %), "
+        f"{4 * trained / 1e6:.2f} MB on the disk"
+    )
 
 
 def sizes(vocabularies: Vocabularies) -> str:

@@ -1,0 +1,255 @@
+"""Put an adapter into a model of any kind, and take it away again: find the places by name, freeze the rest.
+
+A pattern names a layer by the end of its dotted name, `*` for anything: `attention.query` is that layer in every block,
+`encoder.layers.0.*` all of one block. What it names that is no layer stands for every linear layer inside.
+"""
+
+import copy
+import difflib
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from itertools import chain
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+from torch.nn.utils import parametrize
+
+from kotya.adapt import adapters, lora
+from kotya.adapt.adapters import Bottleneck, BottleneckConfig
+from kotya.adapt.held import Int8Linear
+from kotya.adapt.lora import LoRAConfig, LowRank, LowRankTable
+from kotya.adapt.place import Adapted, AdaptedLinear, Part, Swapped, places
+from kotya.config import Config
+from kotya.errors import KotyaError
+
+NAME = "adapter"
+"""What an adapter is called in its model where there is only one, and in its folder."""
+NORM = "*_residual.norm"
+"""The norms that adapters train: those around the layers of a block."""
+
+
+class HeadConfig(Config):
+    """Nothing inside the model: only what the base lacks is trained, the head of the task."""
+
+    kind: Literal["head"]
+    held: Literal["float32", "int8"] = "float32"
+    """What the frozen linear layers are kept in."""
+
+
+AdaptConfig = Annotated[LoRAConfig | BottleneckConfig | HeadConfig, Field(discriminator="kind")]
+
+
+def attach(model: nn.Module, config: AdaptConfig, *, fresh: Iterable[str] = (), name: str = NAME) -> None:
+    """Put an adapter into the model, in place, and freeze all but it and the `fresh` weights, those the base lacks.
+
+    Several may be attached, one after the other, each by its own name; what is trained is the last one.
+    Raises KotyaError for a target that names nothing, a rank larger than the layer, and for two adapters at one place
+    of which one is added to a weight and the other to an output.
+    """
+    fresh = set(fresh)
+    for parameter_name, parameter in model.named_parameters():
+        parameter.requires_grad_(parameter.requires_grad and parameter_name in fresh)
+    found = targets(model, config)  # before anything is changed: an error leaves the model as it was
+    norms = _matching(model, NORM) if trains_norms(config) else []
+    if config.held == "int8":
+        _hold(model, fresh)
+    if not isinstance(config, HeadConfig):
+        for target in found:
+            _put(model, target, name, config)
+    for target in norms:
+        swapped = copy.deepcopy(_layer(model, target)).requires_grad_(True)
+        _place(model, target, linear=False).parts[name] = Swapped(swapped)
+
+
+def targets(model: nn.Module, config: AdaptConfig) -> list[str]:
+    """The names of the layers that an adapter would change. Raises KotyaError for a pattern that names none."""
+    if isinstance(config, HeadConfig):
+        return []
+    standard = lora.TARGETS if isinstance(config, LoRAConfig) else adapters.TARGETS[config.kind]
+    patterns = config.targets or standard
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        matched = _matching(model, pattern)
+        layers = [one for name in matched for one in _layers(model, name, config)]
+        if not layers and config.targets is not None:
+            raise KotyaError(_no_layer(model, pattern, matched))
+        found |= dict.fromkeys(layers)
+    if not found:
+        raise KotyaError(f"adapt: this model has none of the layers {', '.join(patterns)}; name targets")
+    return list(found)
+
+
+def trains_norms(config: AdaptConfig) -> bool:
+    """Whether the adapter has layer norms of its own."""
+    if isinstance(config, BottleneckConfig):
+        return config.kind == "houlsby" if config.norms is None else config.norms
+    return isinstance(config, LoRAConfig) and config.norms
+
+
+def own(model: nn.Module, name: str = NAME, *, fresh: Iterable[str] = ()) -> dict[str, nn.Parameter]:
+    """The weights that are an adapter's: in its parts, and the fresh ones. In the folder they go by these names."""
+    mark, fresh = f".parts.{name}.", set(fresh)
+    tables = ".parametrizations."
+    return {
+        full.replace(mark, f".parts.{NAME}."): parameter
+        for full, parameter in model.named_parameters()
+        if mark in full or full in fresh or (tables in full and not full.endswith(".original"))
+    }
+
+
+def detach(model: nn.Module) -> None:
+    """Take every adapter away: the modules of the base stand where they stood, and were never written to."""
+    for name, place in places(model).items():
+        _set(model, name, place.base)
+    for module in list(model.modules()):
+        for table in list(getattr(module, "parametrizations", {})):
+            parametrize.remove_parametrizations(module, table, leave_parametrized=False)
+
+
+@torch.no_grad()
+def absorb(model: nn.Module) -> None:
+    """Make the adapters part of the model, in place: a model of the base's kind, with changed weights.
+
+    Raises KotyaError for bottlenecks, which are layers of their own.
+    """
+    found = places(model)
+    for name, place in found.items():
+        if any(isinstance(part, Bottleneck) for part in place.parts.values()):
+            raise KotyaError(
+                f"{name}: a bottleneck is a layer of its own, which no weight of the base can hold"
+            )
+    for name, place in found.items():
+        if isinstance(place, AdaptedLinear):
+            layer = nn.Linear(
+                place.in_features, place.out_features, bias=place.bias is not None, device="meta"
+            )
+            layer.weight = nn.Parameter(place.weight.detach().clone())
+            if place.bias is not None:
+                layer.bias = nn.Parameter(place.bias.detach().clone())
+            _set(model, name, layer)
+        else:
+            (part,) = place.parts.values()
+            assert isinstance(part, Swapped)
+            _set(model, name, part.copy)
+    for module in list(model.modules()):
+        for table in list(getattr(module, "parametrizations", {})):
+            changed = getattr(module, table).detach().clone()
+            parametrize.remove_parametrizations(module, table, leave_parametrized=False)
+            setattr(module, table, nn.Parameter(changed))
+
+
+def _matching(model: nn.Module, pattern: str) -> list[str]:
+    return [
+        name
+        for name, _ in model.named_modules()
+        if name
+        and (fnmatchcase(name, pattern) or fnmatchcase(name, f"*.{pattern}"))
+        and ".parts." not in name
+    ]
+
+
+def _layers(model: nn.Module, name: str, config: LoRAConfig | BottleneckConfig) -> list[str]:
+    """The layer of that name, or every linear layer inside it; none that stands inside a place already."""
+    module = _layer(model, name)
+    if isinstance(config, BottleneckConfig):
+        return [name] if _widths(module) is not None and not name.endswith(".base") else []
+    if isinstance(module, nn.Linear) or _table(module) is not None:
+        return [] if name.endswith(".base") else [name]
+    inside = [(f"{name}.{inner}", one) for inner, one in module.named_modules() if inner]
+    return [
+        full
+        for full, one in inside
+        if isinstance(one, nn.Linear) and ".parts." not in full and not full.endswith(".base")
+    ]
+
+
+def _no_layer(model: nn.Module, pattern: str, matched: Sequence[str]) -> str:
+    if matched:
+        return f"adapt.targets: {pattern!r} names {matched[0]}, in which there is no layer to adapt"
+    ends = {
+        ".".join(parts[-count:])
+        for name, module in model.named_modules()
+        if _widths(module) is not None or _table(module) is not None
+        for parts in [name.split(".")]
+        for count in range(1, len(parts) + 1)
+    }
+    near = difflib.get_close_matches(pattern, sorted(ends), n=3)
+    hint = f"; the nearest: {', '.join(near)}" if near else ""
+    return f"adapt.targets: {pattern!r} names no part of the model{hint}"
+
+
+def _put(model: nn.Module, target: str, name: str, config: LoRAConfig | BottleneckConfig) -> None:
+    module = _layer(model, target)
+    table = _table(module)
+    if isinstance(config, LoRAConfig) and table is not None:
+        values = getattr(module, table)
+        parametrize.register_parametrization(module, table, LowRankTable(config, values, target), unsafe=True)
+        return
+    place = _place(model, target, linear=isinstance(config, LoRAConfig))
+    base = place.base
+    part: Part
+    if isinstance(config, LoRAConfig):
+        assert isinstance(base, nn.Linear)
+        part = LowRank(config, base, target)
+    else:
+        widths = _widths(base)
+        assert widths is not None
+        part = Bottleneck(config, *widths, next(chain(base.parameters(), base.buffers())).device)
+    place.parts[name] = part
+
+
+def _place(model: nn.Module, target: str, *, linear: bool) -> Adapted | AdaptedLinear:
+    """The place at a layer, made where there is none. Raises KotyaError where there is one of the other kind."""
+    module = _layer(model, target)
+    if isinstance(module, Adapted | AdaptedLinear):
+        if isinstance(module, AdaptedLinear) != linear:
+            raise KotyaError(
+                f"{target}: two adapters that cannot stand at one place, one changes the weight and one the output"
+            )
+        return module
+    made: Adapted | AdaptedLinear
+    if linear:
+        assert isinstance(module, nn.Linear)
+        made = AdaptedLinear(module)
+    else:
+        made = Adapted(module)
+    _set(model, target, made)
+    return made
+
+
+def _hold(model: nn.Module, fresh: set[str]) -> None:
+    """Every frozen linear layer in int8."""
+    for name, module in list(model.named_modules()):
+        held = (
+            isinstance(module, Int8Linear | AdaptedLinear) or f"{name}.weight" in fresh or ".parts." in name
+        )
+        if isinstance(module, nn.Linear) and not held:
+            _set(model, name, Int8Linear(module))
+
+
+def _layer(model: nn.Module, name: str) -> nn.Module:
+    return model.get_submodule(name)
+
+
+def _set(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, attribute = name.rpartition(".")
+    setattr(model.get_submodule(parent), attribute, module)
+
+
+def _table(module: nn.Module) -> str | None:
+    """The attribute that holds the rows of an embedding: a matrix that is looked up, not multiplied by."""
+    if isinstance(module, nn.Linear | Part | LowRankTable) or not getattr(module, "looks_up", None):
+        return None
+    return str(module.looks_up)
+
+
+def _widths(module: nn.Module) -> tuple[int, int] | None:
+    """Of what a layer reads and writes, where it maps vectors to vectors."""
+    if isinstance(module, nn.Linear):
+        return module.in_features, module.out_features
+    if isinstance(module, Adapted):
+        return _widths(module.base)
+    width = getattr(module, "width", None)
+    return (width, width) if isinstance(width, int) else None

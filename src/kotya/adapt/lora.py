@@ -1,0 +1,156 @@
+"""LoRA: the change of a weight is of low rank, W' = W + (α/r) BA (Hu et al. 2022).
+
+    rank-stabilised    W' = W + (α/√r) BA                              (Kalajdzievski 2023)
+    DoRA               W' = m · V / ‖V‖,  V = W + (α/r) BA             (Liu et al. 2024; ‖·‖ a row's, without gradient)
+
+B is zero at the start, so that training begins at the base exactly. A linear layer adds B(A x) to its output and never
+forms BA; an embedding and what multiplies by a weight itself (the recurrent kernels) take the sum.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from kotya.adapt.place import WeightPart
+from kotya.config import Config, DropoutRate
+from kotya.dropout import Dropout
+from kotya.errors import KotyaError
+
+TARGETS = (
+    *(f"{layer}.{name}" for layer in ("attention", "cross") for name in ("query", "value")),
+    *("forwards.*.input", "forwards.*.recurrent.*", "backwards.*.input", "backwards.*.recurrent.*"),
+    *("stack.layers.*.input", "stack.layers.*.recurrent.*"),
+    *("encoder.layers.*.linear", "convolution.linear"),
+)
+"""Of Transformers what Hu et al. found to matter most; of others the recurrence, or the convolutions."""
+
+
+class LoRAConfig(Config):
+    """Changes of low rank."""
+
+    kind: Literal["lora"]
+    rank: int = Field(8, ge=1)
+    alpha: float = Field(16.0, gt=0)
+    dropout: DropoutRate = 0.0
+    """On what A reads, where it reads vectors and is not part of a sum of weights."""
+    targets: tuple[str, ...] | None = Field(None, min_length=1)
+    """Names of layers, as far from the end as needed, `*` for anything; of a part of the model: every linear layer in
+    it. By default queries and values, the recurrence, the convolutions."""
+    scaling: Literal["standard", "rank-stabilised"] = "standard"
+    """α/r, or α/√r, which lets high ranks learn as fast as low ones."""
+    dora: bool = False
+    """Direction and length of every row of a weight apart."""
+    norms: bool = False
+    """Whether layer norms are trained too."""
+    held: Literal["float32", "int8"] = "float32"
+    """What the frozen linear layers are kept in; int8 takes a quarter of the memory, and some accuracy."""
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / (math.sqrt(self.rank) if self.scaling == "rank-stabilised" else self.rank)
+
+
+class LowRank(WeightPart):
+    """(α/r) BA beside a linear layer."""
+
+    def __init__(self, config: LoRAConfig, base: nn.Linear, name: str) -> None:
+        super().__init__()
+        check_rank(config.rank, (base.out_features, base.in_features), name)
+        self.scale, self.dropout = config.scale, Dropout(config.dropout)
+        like: dict[str, Any] = {"device": base.weight.device, "dtype": torch.float32}
+        self.down = nn.Parameter(torch.empty(config.rank, base.in_features, **like))
+        self.up = nn.Parameter(torch.zeros(base.out_features, config.rank, **like))
+        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
+        length = base.weight.detach().float().norm(dim=1) if config.dora else None
+        self.length = nn.Parameter(length) if length is not None else None
+
+    def weight(self, base: Float[Tensor, "outputs inputs"]) -> Float[Tensor, "outputs inputs"]:
+        changed = self._sum(base)
+        return changed if self.length is None else changed * self._factor(changed)[:, None]
+
+    def forward(
+        self, x: Float[Tensor, "*rows inputs"], y: Float[Tensor, "*rows outputs"], base: nn.Module
+    ) -> Float[Tensor, "*rows outputs"]:
+        assert isinstance(base, nn.Linear)
+        low = F.linear(self.dropout(x), self.down)
+        if self.length is None:
+            # one product with the sum: y + s·(low Bᵀ)
+            flat = torch.addmm(
+                y.flatten(0, -2), low.flatten(0, -2).to(y.dtype), self.up.t().to(y.dtype), alpha=self.scale
+            )
+            return flat.view_as(y)
+        bias = 0.0 if base.bias is None else base.bias
+        factor = self._factor(self._sum(base.weight)).to(y.dtype)
+        return (y - bias + self.scale * F.linear(low, self.up)) * factor + bias
+
+    def _sum(self, base: Float[Tensor, "outputs inputs"]) -> Float[Tensor, "outputs inputs"]:
+        """V, in the type of the weights whatever the rest is computed in."""
+        with torch.autocast(base.device.type, enabled=False):
+            return torch.addmm(base.to(self.up.dtype), self.up, self.down, alpha=self.scale)
+
+    def _factor(self, before: Float[Tensor, "outputs inputs"]) -> Float[Tensor, "outputs"]:
+        """m / ‖V‖; the norm has no gradient (section 4.3 of the paper)."""
+        assert self.length is not None
+        factor: Tensor = self.length / before.detach().norm(dim=1)
+        return factor
+
+
+class LowRankTable(nn.Module):
+    """E' = E + (α/r)(BA)ᵀ for a table of embeddings, a row a piece; a parametrisation of torch's."""
+
+    def __init__(self, config: LoRAConfig, table: Float[Tensor, "pieces size"], name: str) -> None:
+        super().__init__()
+        check_rank(config.rank, (table.shape[0], table.shape[1]), name)
+        if config.dora:
+            raise KotyaError(f"{name}: an embedding; DoRA is for linear layers")
+        self.scale = config.scale
+        like: dict[str, Any] = {"device": table.device, "dtype": torch.float32}
+        self.down = nn.Parameter(torch.zeros(config.rank, table.shape[0], **like))
+        self.up = nn.Parameter(torch.randn(table.shape[1], config.rank, **like))
+
+    def forward(self, table: Float[Tensor, "pieces size"]) -> Float[Tensor, "pieces size"]:
+        return torch.addmm(
+            table, self.down.t().to(table.dtype), self.up.t().to(table.dtype), alpha=self.scale
+        )
+
+
+def check_rank(rank: int, shape: tuple[int, int], name: str) -> None:
+    """Raises KotyaError where a rank is no lower than that of the whole weight."""
+    if rank > min(shape):
+        raise KotyaError(f"{name}: a rank of {rank} is larger than the layer, {shape[0]} × {shape[1]}")
+
+
+def combined(
+    configs: Sequence[LoRAConfig], tensors: Sequence[dict[str, Tensor]], weights: Sequence[float]
+) -> tuple[LoRAConfig, dict[str, Tensor]]:
+    """One LoRA whose change is Σ w_i (α_i/r_i) B_i A_i, exactly: ranks side by side.
+
+    Tensors are those of `down` and `up` by name. Raises KotyaError for what is no such sum: DoRA, norms, a head.
+    """
+    if any(config.dora or config.norms for config in configs):
+        raise KotyaError("only plain LoRAs add up: DoRA and trained norms do not")
+    others = [name for one in tensors for name in one if name.rpartition(".")[2] not in ("down", "up")]
+    if others:
+        raise KotyaError(f"only LoRAs without weights of their own beside them add up; one has {others[0]}")
+    places = list(dict.fromkeys(name.rpartition(".")[0] for one in tensors for name in one))
+    ranks = [config.rank for config in configs]
+    total: dict[str, Tensor] = {}
+    for place in places:
+        downs, ups = [], []
+        known = next(one for one in tensors if f"{place}.down" in one)
+        for config, one, weight in zip(configs, tensors, weights, strict=True):
+            down, up = known[f"{place}.down"], known[f"{place}.up"]
+            down = one.get(f"{place}.down", down.new_zeros(config.rank, down.shape[1]))
+            up = one.get(f"{place}.up", up.new_zeros(up.shape[0], config.rank))
+            downs.append(down)
+            ups.append(up * (weight * config.scale))
+        total[f"{place}.down"], total[f"{place}.up"] = torch.cat(downs), torch.cat(ups, dim=1)
+    targets = tuple(dict.fromkeys(place.rpartition(".parts.")[0] for place in places))
+    rank = sum(ranks)
+    return LoRAConfig(kind="lora", rank=rank, alpha=float(rank), targets=targets), total
