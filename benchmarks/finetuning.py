@@ -20,10 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import bert_texts
 import machine
 import peers
 from kotya import recipe as recipes
+from kotya.training.precision import resolve
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -157,6 +160,7 @@ def transformers(run: Path, file: Path, base: Path, changes: list[str]) -> dict[
     recipe = recipes.read(file, changes)
     data: Any = recipe.data
     root = recipe.data_root().absolute()
+    bf16, _ = resolve(recipe.training.precision, torch.device("cpu"))
     job = {
         "task": recipe.task,
         "train": [str(root / one) for one in data.train],
@@ -164,6 +168,7 @@ def transformers(run: Path, file: Path, base: Path, changes: list[str]) -> dict[
         "columns": getattr(data, "columns", None),
         "numbers": getattr(data, "labels", None) == "numbers",
         "training": recipe.training.model_dump(mode="json"),
+        "bf16": bf16,
         "model": str(theirs),
         "run": str(run),
     }

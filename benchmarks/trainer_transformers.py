@@ -47,7 +47,7 @@ def main() -> None:
         weight_decay=settings["weight_decay"],
         warmup_steps=max(1, round(settings["warmup"] * updates)),
         lr_scheduler_type=settings["schedule"],
-        bf16=settings["precision"] == "bf16",
+        bf16=job["bf16"],
         seed=settings["seed"],
         use_cpu=True,
         eval_strategy="steps" if settings["updates"] else "epoch",

@@ -97,6 +97,17 @@ def test_rankings(base: Path, printed: Command) -> None:
     assert "MAP" in printed("evaluate", model, base / "ranks")
 
 
+def test_a_line_with_other_columns_is_named_with_its_file(
+    base: Path, printed: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tune(base, printed, "relevance", "ranks", "training.loss=pairwise")
+    assert run(["predict", str(model), str(base / "ranks")]) == 2
+    assert f"kotya: {base / 'ranks'}:1: 5 columns" in capsys.readouterr().err
+    typed(monkeypatch, "q\td\tfilm\tsweet\nq\td\n")
+    assert run(["predict", str(model)]) == 2
+    assert "kotya: standard input, line 2: 2 columns" in capsys.readouterr().err
+
+
 def test_entities(base: Path, printed: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tune(base, printed, "tagging", "tags")
     words = [line.split("\t")[0] for line in (base / "tags").read_text().splitlines() if line]

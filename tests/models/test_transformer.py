@@ -1,5 +1,6 @@
-"""The Transformer against PyTorch's own, and promises 1 and 2 of the design."""
+"""The Transformer against its formulas and PyTorch's own, and promises 1 and 2 of the design."""
 
+import math
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from kotya.attention.multihead import MultiHeadAttention
 from kotya.attention.positions import sinusoidal
 from kotya.models.seq2seq import Seq2Seq
 from kotya.models.transformer import PRESETS, TransformerConfig
+from kotya.models.transformer_block import FeedForward, Residual
 from kotya.models.transformer_decoder import TransformerDecoder
 from kotya.models.transformer_encoder import TransformerEncoder
 
@@ -99,6 +101,93 @@ def test_rows_reorder_repeat_leave_and_join(variant: str) -> None:
             kept = selections[step]
             state = state.select(torch.tensor(kept))
             rows, ages = [rows[i] for i in kept], [ages[i] for i in kept]
+
+
+Vectors = list[Tensor]
+
+
+def embedded(weight: Tensor, ids: list[int]) -> Vectors:
+    """√d E[w_t] + PE(t),  PE(t, 2i) = sin(t / 10000^(2i/d)),  PE(t, 2i+1) = cos(t / 10000^(2i/d))."""
+    size = weight.shape[1]
+    angles = [[t / 10000 ** (2 * (j // 2) / size) for j in range(size)] for t in range(len(ids))]
+    waves = [[math.cos(a) if j % 2 else math.sin(a) for j, a in enumerate(row)] for row in angles]
+    return [
+        math.sqrt(size) * weight[w] + torch.tensor(wave).double() for w, wave in zip(ids, waves, strict=True)
+    ]
+
+
+def multi_head(attention: MultiHeadAttention, query: Tensor, read: Vectors) -> Tensor:
+    """W_o [head_1; …; head_h],  head_i = Σ_k a_k v_k,  a = softmax(qᵀk / √d_head), a head's own q, k and v."""
+    found = []
+    for rows in torch.arange(attention.query.out_features).view(attention.heads, -1):
+        q, k, v = (
+            [layer.weight[rows] @ x + layer.bias[rows] for x in xs]
+            for layer, xs in ((attention.query, [query]), (attention.key, read), (attention.value, read))
+        )
+        e = [torch.exp(q[0] @ key / math.sqrt(len(rows))) for key in k]
+        found.append(
+            sum((weight / sum(e) * value for weight, value in zip(e, v, strict=True)), torch.zeros(1))
+        )
+    return attention.output.weight @ torch.cat(found) + attention.output.bias
+
+
+def feed_forward(layer: FeedForward, x: Tensor) -> Tensor:
+    """W_2 max(0, W_1 x + b_1) + b_2."""
+    inner = layer.inner.weight @ x + layer.inner.bias
+    return layer.outer.weight @ torch.where(inner > 0, inner, 0.0) + layer.outer.bias
+
+
+def layer_norm(norm: nn.Module, x: Tensor) -> Tensor:
+    """γ (x - μ) / √(σ² + ε) + β."""
+    mean = sum(x) / len(x)
+    variance = sum((x - mean) ** 2) / len(x)
+    return norm.get_parameter("weight") * (x - mean) / torch.sqrt(variance + 1e-5) + norm.get_parameter(
+        "bias"
+    )
+
+
+def before(residual: Residual, xs: Vectors) -> Vectors:
+    """What a sublayer f reads: x in the paper, LayerNorm(x) in later models."""
+    return [layer_norm(residual.norm, x) for x in xs] if residual.pre else xs
+
+
+def after(residual: Residual, xs: Vectors, outputs: Vectors) -> Vectors:
+    """LayerNorm(x + f(x)) in the paper, x + f(LayerNorm(x)) in later models."""
+    sums = [x + y for x, y in zip(xs, outputs, strict=True)]
+    return sums if residual.pre else [layer_norm(residual.norm, x) for x in sums]
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+@torch.no_grad()
+def test_the_whole_model_is_the_paper_s_formulas(norm: str) -> None:
+    """Vaswani et al. 2017, section 3, a vector at a time in float64; every row by itself, padded beside others."""
+    model = build(norm=norm, share="output").double()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, mean=float(parameter.dim() == 1), std=0.3)  # no bias 0 and no norm 1
+    encoder, decoder = model.encoder, model.decoder
+    assert isinstance(encoder, TransformerEncoder)
+    assert isinstance(decoder, TransformerDecoder)
+    sources, targets = random_lines(5, 3), random_lines(4, 4, seed=3)
+    hidden = model(*batch(sources), torch.stack(targets))
+    for row in range(2):
+        x = embedded(encoder.embedding.weight, sources[row].tolist())
+        for layer in encoder.layers:
+            read = before(layer.attention_residual, x)
+            x = after(layer.attention_residual, x, [multi_head(layer.attention, one, read) for one in read])
+            read = before(layer.feed_forward_residual, x)
+            x = after(layer.feed_forward_residual, x, [feed_forward(layer.feed_forward, one) for one in read])
+        memory = [layer_norm(encoder.norm, one) for one in x] if norm == "pre" else x
+        y = embedded(decoder.embedding.weight, targets[row].tolist())
+        for layer in decoder.layers:
+            read = before(layer.attention_residual, y)
+            past = [multi_head(layer.attention, one, read[: t + 1]) for t, one in enumerate(read)]
+            y = after(layer.attention_residual, y, past)
+            read = before(layer.cross_residual, y)
+            y = after(layer.cross_residual, y, [multi_head(layer.cross, one, memory) for one in read])
+            read = before(layer.feed_forward_residual, y)
+            y = after(layer.feed_forward_residual, y, [feed_forward(layer.feed_forward, one) for one in read])
+        expected = [layer_norm(decoder.norm, one) for one in y] if norm == "pre" else y
+        torch.testing.assert_close(hidden[row], torch.stack(expected), atol=1e-6, rtol=1e-6)
 
 
 def give_attention(attention: MultiHeadAttention, theirs: nn.MultiheadAttention) -> None:

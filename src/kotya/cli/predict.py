@@ -87,9 +87,9 @@ def predict(
     lines, names = read_input(file), columns.split(",") if columns is not None else None
     match opened:
         case Classifier():
-            objects = predictions.classified(opened, lines, names, stride)
+            objects = predictions.classified(opened, lines, names, stride, file)
         case Ranker() if trec:
-            for line in trec_run(predictions.ranked(opened, lines, names, stride), "kotya"):
+            for line in trec_run(predictions.ranked(opened, lines, names, stride, file), "kotya"):
                 print(line, flush=True)
             objects = iter(())
         case Ranker():
@@ -98,7 +98,7 @@ def predict(
                     "query_id": query,
                     "documents": [{"document_id": name, "score": round(x, 6)} for name, x in found],
                 }
-                for query, found in predictions.ranked(opened, lines, names, stride)
+                for query, found in predictions.ranked(opened, lines, names, stride, file)
             )
         case Tagger() if tags is not None:
             for block in predictions.conll(opened, lines, tags.value):

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from kotya.errors import KotyaError
@@ -36,9 +37,9 @@ class Noted(Iterable[Item]):
 
 
 def columns_of(
-    lines: Iterable[str], columns: Sequence[str], wanted: Sequence[str]
+    lines: Iterable[str], columns: Sequence[str], wanted: Sequence[str], file: Path | None
 ) -> Iterator[tuple[str, ...]]:
-    """The wanted columns of tab-separated lines. Raises KotyaError naming a line that has others."""
+    """The wanted columns of tab-separated lines. Raises KotyaError naming a line that has others, and its file."""
     for name in columns:
         if name not in (*wanted, UNUSED):
             raise KotyaError(
@@ -55,20 +56,28 @@ def columns_of(
     for number, line in enumerate(lines, start=1):
         fields = line.split("\t")
         if len(fields) != len(columns):
+            place = f"{file}:{number}" if file is not None else f"standard input, line {number}"
             raise KotyaError(
-                f"line {number}: {len(fields)} columns (separated by tabs), where {len(columns)} are expected: "
+                f"{place}: {len(fields)} columns (separated by tabs), where {len(columns)} are expected: "
                 f"{', '.join(columns)}"
             )
         yield tuple(fields[place] for place in places)
 
 
 def classified(
-    model: Classifier, lines: Iterable[str], columns: Sequence[str] | None, stride: int | None
+    model: Classifier,
+    lines: Iterable[str],
+    columns: Sequence[str] | None,
+    stride: int | None,
+    file: Path | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Labels with probabilities, or numbers. Where the model does not say how many texts it reads, the columns do."""
+    """Labels with probabilities, or numbers. Where the model does not say how many texts it reads, the columns do.
+
+    `file` is where the lines stand, standard input without it.
+    """
     wanted = ["text"] * (model.config.texts or (columns or []).count("text") or 1)
     whole = columns is None and len(wanted) == 1  # a text alone may hold tabs
-    rows = Noted(((line,) for line in lines) if whole else columns_of(lines, columns or wanted, wanted))
+    rows = Noted(((line,) for line in lines) if whole else columns_of(lines, columns or wanted, wanted, file))
     for one in model.predict(rows, stride=stride):
         texts = rows.next()
         answer: dict[str, Any] = {"text": texts[0]} if len(texts) == 1 else {"texts": list(texts)}
@@ -80,10 +89,14 @@ def classified(
 
 
 def ranked(
-    model: Ranker, lines: Iterable[str], columns: Sequence[str] | None, stride: int | None
+    model: Ranker,
+    lines: Iterable[str],
+    columns: Sequence[str] | None,
+    stride: int | None,
+    file: Path | None = None,
 ) -> Iterator[tuple[str, list[tuple[str, float]]]]:
-    """Queries and their documents with scores, best first."""
-    rows = columns_of(lines, columns or RANKED, RANKED)
+    """Queries and their documents with scores, best first. `file` is where the lines stand."""
+    rows = columns_of(lines, columns or RANKED, RANKED, file)
     quadruples = ((one[0], one[1], one[2], one[3]) for one in rows)
     return model.rankings(quadruples, stride=stride)
 
