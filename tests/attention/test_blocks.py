@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from attention_oracle import attended, patterns
+from kotya.attention.block_patterns import Random
 from kotya.attention.blocks import attend_blocks, attend_dense
 from kotya.attention.head_patterns import HeadPatterns
-from kotya.attention.patterns import PRESETS, Causal, Full, Global, Pattern, Random, Window
+from kotya.attention.patterns import Causal, Full, Global, Pattern, Window
+from kotya.attention.presets import PRESETS
 from kotya.errors import KotyaError
 from kotya.inference.attention_forms import peak_memory
 

@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch.nn.attention.flex_attention import flex_attention
 
+from kotya.attention.block_patterns import Random
 from kotya.attention.flex import block_mask
 from kotya.attention.head_patterns import HeadPatterns
-from kotya.attention.patterns import PRESETS, Causal, Global, Pattern, Random, Window
+from kotya.attention.patterns import Causal, Global, Pattern, Window
+from kotya.attention.presets import PRESETS
 
 PATTERNS: dict[str, Pattern] = {name: pattern for name, pattern in PRESETS.items() if name != "full"} | {
     "named": Window(9, 0) | Global((3, 200)),

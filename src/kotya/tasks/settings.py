@@ -50,7 +50,8 @@ class TrainingConfig(Config):
     clip: float = Field(1.0, gt=0)
     """The longest gradient, as a whole."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    """bf16 computes matrix products in bfloat16; weights and sums stay float32. `auto`: where the device is fast in it."""
+    """bf16 computes matrix products in bfloat16; weights and sums stay float32. `auto`: where the device is fast in
+    it."""
     compile: bool = False
     """torch.compile the model, for a GPU. On a CPU the eager steps are faster (4,445 tokens/s against 2,561)."""
     evaluate_every: int | None = Field(500, ge=1)
