@@ -8,7 +8,9 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from attention_oracle import attended
+from kotya.attention import block_patterns
 from kotya.attention.choices import AttentionConfig, form_of
+from kotya.attention.counters import draw_distinct
 from kotya.attention.forms import Linformer, Patterned
 from kotya.attention.head_patterns import SHORT, choose
 from kotya.attention.multihead import MultiHeadAttention, Padding
@@ -126,6 +128,24 @@ def test_2_step_by_step_is_all_at_once(name: str, parts: tuple[int, ...]) -> Non
         seen.append(layer.extend(x[:, start : start + n], cache, positions, mask))
         start += n
     torch.testing.assert_close(torch.cat(seen, dim=1), whole, atol=3e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_blocks_are_drawn_once_while_a_text_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at every step, which would cost more with each: once a block, in every head."""
+    calls = []
+
+    def drawn(*arguments: Any) -> Tensor:
+        calls.append(arguments)
+        return draw_distinct(*arguments)
+
+    monkeypatch.setattr(block_patterns, "draw_distinct", drawn)
+    block_patterns._draw.cache_clear()
+    layer = build("random")
+    cache, steps, block = layer.new_cache(2, torch.empty(0)), 30, 4
+    for place in range(steps):
+        layer.extend(torch.randn(2, 1, SIZE), cache, torch.full((2, 1), place), None)
+    assert len(calls) == HEADS * -(-steps // block)
 
 
 @pytest.mark.parametrize("name", ["window", "dilated", "global-only", "bigbird", "elu"])

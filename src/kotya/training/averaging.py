@@ -24,10 +24,9 @@ def average(sources: Sequence[Path], output: Path, *, last: int | None = None) -
         raise KotyaError(f"to average takes two models or checkpoints at least; there is {len(chosen)}")
     check_alike(chosen)
     run = owner(chosen[0])
-    tensors = checkpoint.average(chosen)
     config, vocabularies = folders.read_config(run), folders.read_vocabularies(run)
     model = build_empty(lambda: config.build(vocabularies))
-    folders.assign(model, tensors, run)
+    folders.assign(model, checkpoint.average(chosen, model), run)
     folders.create(
         output, config=config, vocabularies=vocabularies, recipe=folders.read_recipe(run), model=model
     )

@@ -140,9 +140,12 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(doomed)
 
 
-def average(folders: list[Path]) -> dict[str, Tensor]:
-    """The mean of the weights of checkpoints or model folders, summed in float64."""
-    total: dict[str, Tensor] = {}
+def average(folders: list[Path], model: nn.Module) -> dict[str, Tensor]:
+    """The mean of the weights of checkpoints or model folders, summed in float64.
+
+    What `model` has but does not train is that of the last: the mean of two draws of random features is none.
+    """
+    total, tensors = dict[str, Tensor](), dict[str, Tensor]()
     for folder in folders:
         tensors = read_weights(folder / WEIGHTS)
         if total and {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in total.items()}:
@@ -151,7 +154,11 @@ def average(folders: list[Path]) -> dict[str, Tensor]:
             )
         for name, tensor in tensors.items():
             total[name] = tensor.double() + total.get(name, 0.0)
-    return {name: (tensor / len(folders)).float() for name, tensor in total.items()}
+    untrained = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    return {
+        name: tensors[name] if name in untrained else (tensor / len(folders)).float()
+        for name, tensor in total.items()
+    }
 
 
 def cut_log(path: Path, update: int) -> None:
