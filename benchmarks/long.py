@@ -143,7 +143,8 @@ def cell(place: Place, name: str, one: str, seed: int) -> None:
         if task.base:
             changes.append(f"base={base_folder(place)}")
         if place.trial:
-            changes += updates(place.trial)
+            few = "training.tokens=2048" if task.minutes else "training.examples=2"
+            changes += [*updates(place.trial), few]
         elif task.minutes:
             changes += updates(fitting(run.with_name(f"{run.name}-probe"), file, changes, task.minutes))
         metrics, seconds = train(run, file, changes)
