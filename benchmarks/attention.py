@@ -2,6 +2,7 @@
 
     python benchmarks/attention.py                          float32, batch 1, 8 heads × 64, 1k to 64k positions
     python benchmarks/attention.py --lengths 4096,16384 --forms window-256 linear
+    python benchmarks/attention.py --parts layers models    beside other libraries' (see attention_peers.py)
 
 Both sides in one run and one process, the median of several; forward, and forward with backward, in milliseconds.
 Full attention is measured up to 16k; beyond, its time is four times that of half the length, and marked so. Memory is
@@ -9,6 +10,7 @@ that of all tensors held at once by forward and backward, beside query, key and 
 """
 
 import argparse
+import functools
 import statistics
 import sys
 import time
@@ -30,6 +32,14 @@ from kotya.inference.attention_forms import choice_of, peak_memory  # noqa: E402
 
 HEADS, SIZE = 8, 64
 LONGEST_FULL = 16_384
+SPARSE_MODELS = 4_096
+"""The longest texts on which the sparse models of others are measured too."""
+PARTS = {
+    "forms": "forward / forward and backward, memory beside query, key and value",
+    "flex": "FlexAttention, compiled, forward, a causal window of 256",
+    "layers": "attention layers alone, beside those of transformers",
+    "models": "models of 2 layers, beside those of transformers",
+}
 FORMS = {
     "window-256": ("{kind: window, left: 255, right: 0}", True),
     "window": ("window", False),
@@ -55,17 +65,47 @@ def main() -> None:
     parser.add_argument("--lengths", default="1024,2048,4096,8192,16384,32768,65536")
     parser.add_argument("--forms", nargs="*", default=list(FORMS), choices=list(FORMS))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--parts", nargs="*", default=list(PARTS), choices=list(PARTS))
+    parser.add_argument("--layers", default="4096", help="lengths of layers beside others'")
+    parser.add_argument("--models", default="4096,16384", help="lengths of models beside others'")
     options = parser.parse_args()
     print(machine.describe())
-    lengths = [int(length) for length in options.lengths.split(",")]
-    full = {causal: measured_full(causal, lengths, options.rounds) for causal in (False, True)}
+    lengths, layers, models = (
+        [int(length) for length in text.split(",")]
+        for text in (options.lengths, options.layers, options.models)
+    )
+    for part in options.parts:
+        print(f"\n{part}: {PARTS[part]}")
+        if part == "forms":
+            forms(options.forms, lengths, options.rounds)
+        elif part == "flex":
+            beside_flex([length for length in lengths if length <= LONGEST_FULL], options.rounds)
+        elif part == "layers":
+            for length in layers:
+                beside(peers().layers(length), length, options.rounds)
+        else:
+            for length in models:
+                few = ["transformers: BERT, full"] if length > SPARSE_MODELS else None
+                beside(peers().models(length, few), length, options.rounds)
+
+
+def peers() -> Any:
+    """With `transformers` and PyTorch's compiler, which take their time to import."""
+    import attention_peers
+
+    return attention_peers
+
+
+def forms(names: list[str], lengths: list[int], rounds: int) -> None:
+    """Ours beside PyTorch's full attention."""
+    full = {causal: measured_full(causal, lengths, rounds) for causal in (False, True)}
     for causal, name in ((False, "full"), (True, "full, causal")):
         for length, (forward, both, extrapolated) in full[causal].items():
             line(name, length, forward, both, None, "extrapolated" if extrapolated else "")
-    for name in options.forms:
+    for name in names:
         before: float | None = None
         for length in lengths:
-            forward, both, memory = measured(*FORMS[name], length, options.rounds)
+            forward, both, memory = measured(*FORMS[name], length, rounds)
             ratios = [
                 f"{full[c][length][0] / forward:.1f}×/{full[c][length][1] / both:.1f}×" for c in (False, True)
             ]
@@ -75,10 +115,45 @@ def main() -> None:
             before = both
 
 
+def beside_flex(lengths: list[int], rounds: int) -> None:
+    """A causal window of 256 in one run: ours and PyTorch's."""
+    for length in lengths:
+        read, seconds = peers().flex(length, 256)
+        with torch.no_grad():
+            theirs = median(read, rounds)
+        ours, _, _ = measured(*FORMS["window-256"], length, rounds)
+        print(
+            f"{length:6d}  flex {1000 * theirs:9.1f} ms after {seconds:.1f} s of compiling and masking, "
+            f"kotya {1000 * ours:9.1f} ms  {theirs / ours:.2f}×",
+            flush=True,
+        )
+
+
+def beside(calls: dict[str, Any], length: int, rounds: int) -> None:
+    """Layers or models of both sides, all in one run, with the memory that forward and backward held."""
+    found = {}
+    for name, (module, read, *inputs) in calls.items():
+        module.eval()
+        with torch.no_grad():
+            forward = median(read, rounds)
+        module.train()
+        trained = [*inputs, *module.parameters()]
+        back = functools.partial(backward, read, trained)
+        found[name] = (forward, median(back, rounds), peak_memory(back) / 2**20)
+    others = {name: took for name, took in found.items() if name.startswith("transformers")}
+    for name, (forward, both, memory) in found.items():
+        ratios = [f"{o[1] / both:.1f}× {other.partition(': ')[2]}" for other, o in others.items()]
+        line(name, length, forward, both, memory, "" if name in others else ", ".join(ratios))
+
+
+def backward(read: Callable[[], Tensor], trained: list[Tensor]) -> None:
+    torch.autograd.grad(read().sum(), trained, allow_unused=True)
+
+
 def line(name: str, length: int, forward: float, both: float, memory: float | None, note: str) -> None:
     held = "" if memory is None else f"{memory:7.0f} MiB"
     print(
-        f"{name:18s} {length:6d}  {1000 * forward:9.1f} / {1000 * both:9.1f} ms  {held:11s}  {note}",
+        f"{name:26s} {length:6d}  {1000 * forward:9.1f} / {1000 * both:9.1f} ms  {held:11s}  {note}",
         flush=True,
     )
 

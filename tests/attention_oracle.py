@@ -6,7 +6,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kotya.attention.patterns import Global, Pattern, Random, Window
+from kotya.attention.block_patterns import Ends, Neighbours, Random
+from kotya.attention.patterns import Global, Pattern, Window
 
 windows = st.builds(Window, st.integers(0, 9), st.integers(0, 9), st.integers(1, 4))
 patterns = st.recursive(
@@ -14,6 +15,8 @@ patterns = st.recursive(
         windows,
         st.builds(Global, st.integers(0, 5)),
         st.builds(lambda some: Global(tuple(sorted(some))), st.sets(st.integers(0, 3), min_size=1)),
+        st.builds(Neighbours, st.sampled_from([1, 3, 4, 8])),
+        st.builds(Ends, st.sampled_from([1, 3, 8])),
         st.builds(
             lambda *given: Random(*given), st.integers(0, 3), st.integers(0, 5), st.sampled_from([2, 4, 5, 8])
         ),

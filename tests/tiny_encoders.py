@@ -6,7 +6,10 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-VOCABULARY, PAD = 60, {"bert": 0, "distilbert": 0, "roberta": 1, "modernbert": 3, "longformer": 1}
+VOCABULARY, PAD = (
+    60,
+    {"bert": 0, "distilbert": 0, "roberta": 1, "modernbert": 3, "longformer": 1, "big_bird": 0},
+)
 LONGEST = 90
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -39,11 +42,15 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 SETTINGS["roberta"] = SETTINGS["bert"] | {"type_vocab_size": 1, "max_position_embeddings": LONGEST + 2}
 SETTINGS["longformer"] = SETTINGS["roberta"] | {"attention_window": [8, 4, 8]}
+# block-sparse from 29 tokens on; theirs fills the last block up, and must have a position for all of it
+SETTINGS["big_bird"] = SETTINGS["bert"] | {"block_size": 4, "num_random_blocks": 1, "sep_token_id": 2}
+SETTINGS["big_bird"]["max_position_embeddings"] = 96
 CONFIGS = {
     "bert": transformers.BertConfig,
     "distilbert": transformers.DistilBertConfig,
     "roberta": transformers.RobertaConfig,
     "longformer": transformers.LongformerConfig,
+    "big_bird": transformers.BigBirdConfig,
     "modernbert": transformers.ModernBertConfig,
 }
 STEMS = {
@@ -52,6 +59,7 @@ STEMS = {
     "roberta": "Roberta",
     "modernbert": "ModernBert",
     "longformer": "Longformer",
+    "big_bird": "BigBird",
 }
 
 
@@ -78,6 +86,6 @@ def batch(family: str, lengths: tuple[int, ...], *, pairs: bool) -> tuple[Tensor
 
 
 def outputs(model: transformers.PreTrainedModel, ids: Tensor, real: Tensor, segments: Tensor) -> Any:
-    options = {"token_type_ids": segments} if model.config.model_type == "bert" else {}
+    options = {"token_type_ids": segments} if model.config.model_type in ("bert", "big_bird") else {}
     with torch.no_grad():
         return model(input_ids=ids, attention_mask=real, **options)

@@ -55,6 +55,25 @@ def byte_level(size: int, special: list[str], behind: list[str], pair: str) -> t
     return made
 
 
+def unigram(size: int) -> tokenizers.Tokenizer:
+    """BigBird's: sentencepiece's way to cut, and BERT's special pieces."""
+    special: list[Any] = ["<pad>", "</s>", "<s>", "[CLS]", "[SEP]", "<unk>"]
+    special.append(tokenizers.AddedToken("[MASK]", lstrip=True))
+    made = tokenizers.Tokenizer(tokenizers.models.Unigram())
+    made.normalizer = normalizers.Replace(tokenizers.Regex(" {2,}"), " ")
+    made.pre_tokenizer = pre_tokenizers.Metaspace()
+    made.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=size, special_tokens=special, unk_token="<unk>", show_progress=False
+    )
+    made.train_from_iterator(texts(300), trainer)
+    places = [(name, made.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=places
+    )
+    return made
+
+
 BERT_SPECIAL = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
 NAMES = {
     "roberta": {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>", "mask": "<mask>"},
@@ -63,6 +82,7 @@ NAMES = {
 
 
 NAMES["longformer"] = NAMES["roberta"]
+NAMES["big_bird"] = NAMES["bert"] | {"pad": "<pad>", "unk": "<unk>"}
 
 
 def tokenizer(family: str, size: int = 330) -> transformers.PreTrainedTokenizerFast:
@@ -70,6 +90,8 @@ def tokenizer(family: str, size: int = 330) -> transformers.PreTrainedTokenizerF
     if family in ("roberta", "longformer"):
         special = ["<s>", "<pad>", "</s>", "<unk>"]
         made = byte_level(size - 1, special, ["<mask>"], "<s> $A </s> </s> $B </s>")
+    elif family == "big_bird":
+        made = unigram(size)
     elif family == "modernbert":
         made = byte_level(size - 8, ["<|endoftext|>"], BERT_SPECIAL, "[CLS] $A [SEP] $B [SEP]")
     else:

@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from attention_oracle import attended, patterns
-from kotya.attention.blocks import attend_blocks, attend_dense
+from kotya.attention.block_patterns import Random
+from kotya.attention.blocks import attend_blocks
 from kotya.attention.head_patterns import HeadPatterns
-from kotya.attention.patterns import PRESETS, Causal, Full, Global, Pattern, Random, Window
+from kotya.attention.patterns import Causal, Full, Global, Pattern, Window
+from kotya.attention.presets import PRESETS
 from kotya.errors import KotyaError
 from kotya.inference.attention_forms import peak_memory
 
@@ -50,10 +52,13 @@ def check_equal(output: Tensor, expected: Tensor, inputs: list[Tensor]) -> None:
         torch.testing.assert_close(mine, theirs, atol=1e-10, rtol=0)
 
 
+roles = st.sampled_from(["self", "causal", "cross"])
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     patterns,
-    st.sampled_from(["self", "causal", "cross"]),
+    roles,
     st.integers(4, 90),
     st.integers(4, 90),
     st.integers(1, 3),
@@ -72,11 +77,15 @@ def test_blocks(pattern: Pattern, role: str, queries: int, keys: int, heads: int
     check_equal(output, attended(*inputs, torch.stack(masks)), inputs)
 
 
-@settings(max_examples=50, deadline=None)
-@given(patterns, st.integers(4, 40))
-def test_dense(pattern: Pattern, length: int) -> None:
-    inputs, mask = tensors(length, length, 2), pattern.bind(length, length).mask()
-    check_equal(attend_dense(*inputs, mask[None]), attended(*inputs, mask), inputs)
+@settings(max_examples=80, deadline=None)
+@given(patterns, roles, st.integers(4, 40), st.integers(4, 40))
+def test_dense(pattern: Pattern, role: str, queries: int, keys: int) -> None:
+    keys, cross = (keys, True) if role == "cross" else (queries, False)
+    inputs = tensors(queries, keys, 2)
+    output = HeadPatterns((pattern,), 3, "dense").attend(*inputs, causal=role == "causal", cross=cross)
+    pattern = pattern & Causal() if role == "causal" else pattern
+    masks = [pattern.bind(queries, keys, cross=cross, layer=3, head=head).mask() for head in range(2)]
+    check_equal(output, attended(*inputs, torch.stack(masks)), inputs)
 
 
 def test_what_sees_nothing_is_zero_and_so_are_its_gradients() -> None:

@@ -4,13 +4,16 @@ import pytest
 import torch
 from torch.nn.attention.flex_attention import flex_attention
 
+from kotya.attention.block_patterns import Ends, Neighbours, Random
 from kotya.attention.flex import block_mask
 from kotya.attention.head_patterns import HeadPatterns
-from kotya.attention.patterns import PRESETS, Causal, Global, Pattern, Random, Window
+from kotya.attention.patterns import Causal, Global, Pattern, Window
+from kotya.attention.presets import PRESETS
 
 PATTERNS: dict[str, Pattern] = {name: pattern for name, pattern in PRESETS.items() if name != "full"} | {
     "named": Window(9, 0) | Global((3, 200)),
     "both": Window(60, 60) & Random(4, 1, 32),
+    "ends": Neighbours(24) | Ends(24),
 }
 
 
@@ -29,7 +32,7 @@ def test_the_block_mask_shows_the_pattern(name: str, causal: bool) -> None:
 
 
 def test_blocks_across_two_texts() -> None:
-    pattern = Window(20, 20) | Random(1, 0, 64)
+    pattern = Window(20, 20) | Random(1, 0, 64) | Neighbours(12)
     mask = block_mask(pattern, 200, 330, True, 0, (0,), torch.device("cpu"))
     query, key = torch.zeros(1, 1, 200, 16), torch.zeros(1, 1, 330, 16)
     seen = flex_attention(query, key, torch.eye(330)[None, None], block_mask=mask)

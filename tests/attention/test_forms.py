@@ -8,12 +8,15 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from attention_oracle import attended
+from kotya.attention import block_patterns
 from kotya.attention.choices import AttentionConfig, form_of
+from kotya.attention.counters import draw_distinct
 from kotya.attention.forms import Linformer, Patterned
 from kotya.attention.head_patterns import SHORT, choose
 from kotya.attention.multihead import MultiHeadAttention, Padding
 from kotya.attention.packed import Packing
-from kotya.attention.patterns import PRESETS, Causal, Full, Window
+from kotya.attention.patterns import Causal, Full, Window
+from kotya.attention.presets import PRESETS
 from kotya.attention.recorder import record_attention
 from kotya.errors import KotyaError
 
@@ -32,14 +35,20 @@ FORMS: dict[str, Any] = {
     "dilated": {"kind": "window", "left": 3, "right": 0, "dilation": 3},
     "global-only": {"kind": "global", "positions": [1, 5]},
     "bigbird": SMALL_BIGBIRD,
+    "global": {"kind": "global", "positions": 3},
+    "random": {"kind": "random", "blocks": 1, "size": 4},
+    "both": {"kind": "any", "of": [{"kind": "global"}, {"kind": "random", "blocks": 2, "size": 2}]},
     "heads": {"kind": "heads", "of": [{"kind": "window", "left": 2, "right": 2, "dilation": 2}, "full"]},
     "elu": "linear",
     "relu": {"kind": "linear", "features": "relu"},
     "favor": {"kind": "linear", "features": "favor", "size": 24},
     "linformer": {"kind": "linformer", "size": 6},
+    "block-sparse": {"kind": "block_sparse", "size": 2, "random": 1},
 }
+WHOLE = ("linformer", "block-sparse")
+"""They have no causal form."""
 every = pytest.mark.parametrize("name", FORMS)
-causal_ones = pytest.mark.parametrize("name", [name for name in FORMS if name != "linformer"])
+causal_ones = pytest.mark.parametrize("name", [name for name in FORMS if name not in WHOLE])
 
 
 def build(name: str, kernel: str = "auto", **options: Any) -> MultiHeadAttention:
@@ -72,7 +81,7 @@ def test_4_packed_is_padded_is_each_text_alone(name: str, causal: bool, kernel: 
         "full" in str(FORMS[name]) or "line" in str(FORMS[name]) or "linformer" in name
     ):
         pytest.skip("no blocks to leave out")
-    if causal and name == "linformer":
+    if causal and name in WHOLE:
         pytest.skip("it has no causal form")
     layer, lengths = build(name, kernel), (7, 40, 1 if name != "global-only" else 6, 23)
     x, packing = texts(*lengths)
@@ -91,7 +100,7 @@ def test_4_packed_is_padded_is_each_text_alone(name: str, causal: bool, kernel: 
 @every
 @pytest.mark.parametrize("causal", [False, True])
 def test_recorded_weights_make_the_output(name: str, causal: bool) -> None:
-    if causal and name == "linformer":
+    if causal and name in WHOLE:
         pytest.skip("it has no causal form")
     layer = build(name)
     x, packing = texts(9, 30)
@@ -119,6 +128,24 @@ def test_2_step_by_step_is_all_at_once(name: str, parts: tuple[int, ...]) -> Non
         seen.append(layer.extend(x[:, start : start + n], cache, positions, mask))
         start += n
     torch.testing.assert_close(torch.cat(seen, dim=1), whole, atol=3e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_blocks_are_drawn_once_while_a_text_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at every step, which would cost more with each: once a block, in every head."""
+    calls = []
+
+    def drawn(*arguments: Any) -> Tensor:
+        calls.append(arguments)
+        return draw_distinct(*arguments)
+
+    monkeypatch.setattr(block_patterns, "draw_distinct", drawn)
+    block_patterns._draw.cache_clear()
+    layer = build("random")
+    cache, steps, block = layer.new_cache(2, torch.empty(0)), 30, 4
+    for place in range(steps):
+        layer.extend(torch.randn(2, 1, SIZE), cache, torch.full((2, 1), place), None)
+    assert len(calls) == HEADS * -(-steps // block)
 
 
 @pytest.mark.parametrize("name", ["window", "dilated", "global-only", "bigbird", "elu"])
@@ -159,16 +186,37 @@ def test_a_window_forgets_what_it_cannot_see_any_more() -> None:
     assert cache.recent.filled < 80  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("name", ["full", "elu", "favor", "linformer"])
-def test_across_step_by_step_is_all_at_once(name: str) -> None:
+across = ("full", "global", "global-only", "random", "both", "elu", "favor", "linformer")
+
+
+@pytest.mark.parametrize("name", across)
+@torch.no_grad()
+def test_2_across_step_by_step_is_all_at_once(name: str) -> None:
+    """Rows in any order, two of one line and none of another, some of them behind the others."""
     layer = build(name)
-    memory, x, lengths = torch.randn(3, 20, SIZE), torch.randn(3, 5, SIZE), torch.tensor([20, 4, 11])
+    memory, lengths = torch.randn(3, 20, SIZE), torch.tensor([20, 6, 11])
+    x = torch.randn(3, 9, SIZE)
     padding = Padding.of(lengths, 20, x.dtype)
     key, value = layer.keys_values(memory)
     whole = layer.attend(layer.queries(x), key, value, padding, cross=True)
     source = layer.source(memory, memory, lengths)
-    steps = [layer.across(layer.queries(x[:, t : t + 1]), source, padding.mask) for t in range(5)]
-    torch.testing.assert_close(torch.cat(steps, dim=1), whole, atol=2e-5, rtol=1e-4)
+    for start, stop in ((0, 1), (1, 3), (3, 4), (4, 9)):
+        positions = torch.arange(start, stop).expand(3, -1)
+        read = layer.across(layer.queries(x[:, start:stop]), source, padding.mask, positions)
+        torch.testing.assert_close(read, whole[:, start:stop], atol=2e-5, rtol=1e-4)
+    kept = torch.tensor([2, 0])
+    fewer, places = source.select(kept, 20), torch.tensor([[3], [8]])
+    queries = torch.stack([x[2, 3:4], x[0, 8:9]])
+    mask = Padding.of(lengths[kept], 20, x.dtype).mask
+    read = layer.across(layer.queries(queries), fewer.join(source.select(kept[:0], 20)), mask, places)
+    torch.testing.assert_close(read[:, 0], torch.stack([whole[2, 3], whole[0, 8]]), atol=2e-5, rtol=1e-4)
+
+
+def test_a_window_across_two_texts_is_not_decoded() -> None:
+    memory = torch.randn(1, 5, SIZE)
+    for name in ("window", "bigbird"):
+        with pytest.raises(KotyaError, match="search does not know how long its text will be"):
+            build(name).source(memory, memory, torch.tensor([5]))
 
 
 @pytest.mark.parametrize("name", ["window", "bigbird"])

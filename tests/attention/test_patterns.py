@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attention_oracle import patterns, windows
+from kotya.attention.block_patterns import Ends, Neighbours, Random
 from kotya.attention.counters import draw_distinct
 from kotya.attention.cuts import Cut
 from kotya.attention.layout import layout
-from kotya.attention.patterns import PRESETS, Causal, Full, Global, Pattern, Place, Random, Window
+from kotya.attention.patterns import Causal, Full, Global, Pattern, Place, Window
+from kotya.attention.presets import PRESETS
 from kotya.errors import KotyaError
 
 # the types of what is drawn are checked by samples
@@ -145,6 +147,8 @@ def test_no_square_is_made_at_any_length() -> None:
         (lambda: Global((-1,)), "counted from 0"),
         (lambda: (Window(1, 1) & Causal()).bind(3, 4), "a causal pattern is of one sequence"),
         (lambda: Random(-1), "0 or more"),
+        (lambda: Neighbours(0), "one position at least"),
+        (lambda: Ends(0), "one position at least"),
     ],
 )
 def test_refused(make: object, message: str) -> None:

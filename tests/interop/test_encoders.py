@@ -25,7 +25,7 @@ from kotya.text.sequences import Encoded, encode
 from tiny_encoders import STEMS
 from tiny_folders import change, texts, tokenizer, wordpiece, write
 
-FAMILIES = ("bert", "roberta", "distilbert", "modernbert", "longformer")
+FAMILIES = ("bert", "roberta", "distilbert", "modernbert", "longformer", "big_bird")
 ENDINGS = ("Model", "ForMaskedLM", "ForSequenceClassification", "ForTokenClassification")
 every = pytest.mark.parametrize("family", FAMILIES)
 every_ending = pytest.mark.parametrize("ending", ENDINGS)
@@ -49,10 +49,12 @@ def said(model: transformers.PreTrainedModel, sequences: list[Encoded]) -> list[
     found = []
     for one in sequences:
         options = {}
-        if model.config.model_type == "bert":
+        if model.config.model_type in ("bert", "big_bird"):
             options["token_type_ids"] = torch.from_numpy(one.segments())[None]
         if type(model).__name__ == "LongformerModel":  # a classifier does so by itself
             options["global_attention_mask"] = (torch.arange(len(one.ids)) == 0).long()[None]
+        if model.config.model_type == "big_bird":  # a short text has turned it to full attention for good
+            model.base_model.set_attention_type(model.config.attention_type)
         with torch.no_grad():
             output = model(input_ids=torch.from_numpy(one.ids).long()[None], **options)
         first = output.logits if "logits" in output else output[0]
@@ -114,7 +116,9 @@ def test_9_an_exported_folder_answers_as_ours(
     _, loading = kind.from_pretrained(tmp_path / "theirs", output_loading_info=True)
     unexpected = set(loading["unexpected_keys"])
     assert not unexpected
-    assert not loading["missing_keys"]
+    # the encoder under every head of a BigBird has a pooler, which only pretraining reads
+    unread = {"bert.pooler.weight", "bert.pooler.bias"} if family == "big_bird" else set()
+    assert set(loading["missing_keys"]) <= unread
 
 
 @every

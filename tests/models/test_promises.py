@@ -32,6 +32,7 @@ LUONG = {"kind": "luong", "size": 32, "embedding": 32}
 CNN = {"kind": "cnn", "size": 32, "embedding": 32, "layers": 2}
 TRANSFORMER = {"kind": "transformer", "size": 32, "heads": 4, "feed_forward": 64, "layers": 2}
 
+SMALL_RANDOM = {"kind": "random", "blocks": 1, "size": 2}
 WHOLE = {
     "kind": "transformer",
     "size": 32,
@@ -57,6 +58,15 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         "activation": "swiglu",
         "bias": False,
         "positions": "rotary",
+    },
+    "transformer-patterns": {
+        **WHOLE,
+        "encoder_attention": {"kind": "block_sparse", "size": 1, "random": 1},
+        "decoder_attention": {"kind": "any", "of": [{"kind": "window", "left": 5}, SMALL_RANDOM]},
+        "cross_attention": {
+            "kind": "heads",
+            "of": ["full", {"kind": "any", "of": [{"kind": "global", "positions": 2}, SMALL_RANDOM]}],
+        },
     },
     "rnn": pair(
         {**RNN, "size": 64, "cell": "lstm", "reverse_source": True}, {**RNN, "size": 64, "cell": "lstm"}

@@ -295,3 +295,24 @@ def test_base_has_the_size_of_the_paper() -> None:
 def test_sizes_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TransformerConfig(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"decoder_attention": "linformer"}, "linformer has no causal form"),
+        ({"decoder_attention": "block_sparse"}, "block_sparse has no causal form"),
+        ({"cross_attention": "block_sparse"}, "of one text that reads itself"),
+        ({"cross_attention": ["window"]}, "search does not know how long the target will be"),
+        ({"cross_attention": {"kind": "any", "of": ["global", "window"]}}, "a window across two texts"),
+        ({"cross_attention": {"kind": "heads", "of": ["full", "bigbird"]}}, "a window across two texts"),
+    ],
+)
+def test_attention_that_a_decoder_cannot_have_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TransformerConfig(**options)
+
+
+@pytest.mark.parametrize("attention", ["full", "global", "random", "linear", "linformer", ["global", "full"]])
+def test_attention_that_does_not_ask_how_long_the_target_is_reads_the_source(attention: Any) -> None:
+    TransformerConfig(cross_attention=attention)

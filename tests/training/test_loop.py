@@ -4,6 +4,7 @@ import json
 import math
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -131,6 +132,21 @@ def test_the_average_is_the_mean(corpus: Path, tmp_path: Path) -> None:
         expected = torch.stack([part[name].double() for part in parts]).mean(0)
         torch.testing.assert_close(tensor.double(), expected, rtol=1e-6, atol=1e-7)
     assert folder.load(tmp_path / "mean").config.task == "translation"
+
+
+def test_random_features_are_those_of_the_last_and_not_averaged(corpus: Path, tmp_path: Path) -> None:
+    """They are drawn anew between the checkpoints; by hand, and by the run itself at its end."""
+    run, recipe = tmp_path / "run", small_recipe(corpus, average=3, learning_rate=1e-12)
+    favor: Any = {"kind": "linear", "features": "favor", "size": 8, "redraw": 3}
+    model = type(recipe.model).model_validate({**recipe.model.model_dump(), "encoder_attention": favor})
+    train(recipe.model_copy(update={"model": model}), run, reporter=Silent())
+    parts = [load_file(path / "model.safetensors") for path in average([run], tmp_path / "mean", last=3)]
+    (name,) = (name for name in parts[0] if name.endswith("omega"))
+    assert not torch.equal(parts[1][name], parts[2][name])
+    for path in (tmp_path / "mean", run):
+        found = load_file(path / "model.safetensors")[name]
+        assert any(torch.equal(found, part[name]) for part in parts)
+    assert torch.equal(load_file(tmp_path / "mean" / "model.safetensors")[name], parts[2][name])
 
 
 def test_early_stopping(corpus: Path, tmp_path: Path) -> None:

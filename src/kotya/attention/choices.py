@@ -5,6 +5,7 @@ attention: {kind: window, left: 128, right: 128}          or part by part
 attention: {kind: any, of: [bigbird, {kind: window, left: 9, right: 9, dilation: 4}]}
 attention: {kind: heads, of: [{kind: window, dilation: 2}, full]}      half of the heads each
 attention: {kind: linear, features: favor, size: 256, redraw: 1000}    or linearly
+attention: {kind: block_sparse, size: 64, random: 3}      or as Hugging Face's BigBird
 attention: [full, window, window, full]                   or layer by layer
 """
 
@@ -13,10 +14,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from kotya.attention.block_patterns import Random
+from kotya.attention.block_sparse import BlockSparse
 from kotya.attention.forms import Form, Linear, Linformer, Patterned
 from kotya.attention.head_patterns import HeadPatterns, Kernel
 from kotya.attention.linear import Elu, Favor, FeatureMap, LengthProjection, Relu
-from kotya.attention.patterns import PRESETS, Full, Global, Pattern, Random, Window
+from kotya.attention.patterns import Full, Global, Pattern, Window
+from kotya.attention.presets import PRESETS
 from kotya.config import Config
 from kotya.errors import KotyaError
 
@@ -108,7 +112,11 @@ def _by_name(value: Any) -> Any:
     """A pattern, or a kind with its default settings, by name."""
     if not isinstance(value, str):
         return value
-    return {"kind": value} if value in ("linear", "linformer") else {"kind": "preset", "name": value}
+    return (
+        {"kind": value}
+        if value in ("linear", "linformer", "block_sparse")
+        else {"kind": "preset", "name": value}
+    )
 
 
 Part = Annotated[
@@ -149,6 +157,16 @@ class LinformerConfig(Config):
     """How many mixtures."""
 
 
+class BlockSparseConfig(Config):
+    """BigBird as Hugging Face's computes it in use. It has no causal form."""
+
+    kind: Literal["block_sparse"]
+    size: int = Field(64, ge=1)
+    """Positions in a block."""
+    random: int = Field(3, ge=0)
+    """Its random blocks, all of which are the first one outside training: so often it counts beside its once."""
+
+
 AttentionConfig = Annotated[
     NamedConfig
     | WindowConfig
@@ -158,7 +176,8 @@ AttentionConfig = Annotated[
     | AllConfig
     | HeadsConfig
     | LinearConfig
-    | LinformerConfig,
+    | LinformerConfig
+    | BlockSparseConfig,
     Field(discriminator="kind"),
     BeforeValidator(_by_name),
 ]
@@ -181,6 +200,36 @@ def of_layer(config: tuple[AttentionConfig, ...], layer: int) -> AttentionConfig
     return config[0] if len(config) == 1 else config[layer]
 
 
+def patterns_of(config: AttentionConfig) -> tuple[Pattern, ...]:
+    """Those of its groups of heads; none of what is no pattern."""
+    if isinstance(config, HeadsConfig):
+        return tuple(part.pattern() for part in config.of)
+    return (config.pattern(),) if isinstance(config, PatternConfig) else ()
+
+
+def not_causal(configs: tuple[AttentionConfig, ...]) -> str | None:
+    """Why a decoder cannot attend so to its own text; None where it can."""
+    for config in configs:
+        if isinstance(config, LinformerConfig):
+            return "linformer has no causal form: it mixes the future into every key"
+        if isinstance(config, BlockSparseConfig):
+            return "block_sparse has no causal form: the last block of a text is seen by all; bigbird has one"
+    return None
+
+
+def not_across(configs: tuple[AttentionConfig, ...]) -> str | None:
+    """Why a decoder cannot attend so to its source; None where it can."""
+    for config in configs:
+        if isinstance(config, BlockSparseConfig):
+            return "block_sparse is of one text that reads itself"
+        if any(pattern.proportional() for pattern in patterns_of(config)):
+            return (
+                "a window across two texts stands in proportion to both, and search does not know how long the target "
+                "will be; full, global, random, linear and linformer do not need to"
+            )
+    return None
+
+
 def form_of(
     config: AttentionConfig, *, layer: int, heads: int, head_size: int, max_length: int, kernel: Kernel
 ) -> Form | None:
@@ -192,8 +241,9 @@ def form_of(
         return Linear(config.feature_map(head_size))
     if isinstance(config, LinformerConfig):
         return Linformer(LengthProjection(max_length, config.size))
-    parts = config.of if isinstance(config, HeadsConfig) else (config,)
-    patterns = HeadPatterns(tuple(part.pattern() for part in parts), layer, kernel)
+    if isinstance(config, BlockSparseConfig):
+        return BlockSparse(config.size, config.random, layer, kernel)
+    patterns = HeadPatterns(patterns_of(config), layer, kernel)
     patterns.groups(heads, causal=False)
     if all(isinstance(pattern, Full) for pattern in patterns.patterns):
         if kernel not in ("auto", "dense"):

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
+from kotya.attention.block_patterns import Ends, Neighbours, Random
 from kotya.attention.layout import Layout, layout
-from kotya.attention.patterns import Both, Causal, Either, Pattern, Place, Random, Seen, Window
+from kotya.attention.patterns import Both, Causal, Either, Pattern, Place, Seen, Window
 from kotya.errors import KotyaError
 
 _BLOCK = 128
@@ -108,16 +109,30 @@ def _rule(pattern: Pattern, places: list[Place], device: torch.device) -> Rule:
         return lambda row, head, q, k: (
             (k - centre(q) >= low) & (k - centre(q) <= high) & ((k - centre(q)) % dilation == 0)
         )
+    if isinstance(pattern, Neighbours):
+        return _neighbouring(pattern.size, place)
     if isinstance(pattern, Random):
         return _drawn(pattern, places, device)
     if isinstance(pattern, Causal):
         return lambda row, head, q, k: k <= q
     assert isinstance(pattern, Seen)
+    if isinstance(pattern.whole, Ends):
+        size, last = pattern.whole.positions, place.keys
+        return lambda row, head, q, k: (k < size) | (k // size == (last - 1) // size)
     if isinstance(pattern.whole.positions, int):
         count = pattern.whole.positions
         return lambda row, head, q, k: k < count
     named = torch.tensor(pattern.whole.positions, device=device)
     return lambda row, head, q, k: (named == k).any()
+
+
+def _neighbouring(size: int, place: Place) -> Rule:
+    queries, keys = place.queries, place.keys
+    if not place.cross:
+        return lambda row, head, q, k: (k // size - q // size).abs() <= 1
+    return lambda row, head, q, k: (
+        (k // size - torch.clamp(q * keys // queries, max=keys - 1) // size).abs() <= 1
+    )
 
 
 def _drawn(pattern: Random, places: list[Place], device: torch.device) -> Rule:

@@ -15,7 +15,7 @@ from kotya.attention.head_patterns import HeadPatterns
 from kotya.attention.kernels import Heads, Keys, Queries, attend, exact
 from kotya.attention.linear import FeatureMap, LengthProjection, LinearCache, attend_linear
 from kotya.attention.packed import Packing, Tokens, attend_packed
-from kotya.attention.pattern_cache import PatternCache
+from kotya.attention.pattern_cache import PatternCache, PatternSource
 from kotya.errors import KotyaError
 
 Wide = tuple[Tokens, Tokens, Tokens]
@@ -73,8 +73,10 @@ class Form(nn.Module, ABC):
         """What decoding keeps of texts that it reads across, one a row."""
 
     @abstractmethod
-    def across(self, query: Queries, source: Cache) -> Float[Tensor, "rows queries heads head_size"]:
-        """What queries read of it."""
+    def across(
+        self, query: Queries, source: Cache, positions: Int[Tensor, "rows queries"]
+    ) -> Float[Tensor, "rows queries heads head_size"]:
+        """What queries read of it; `positions` are theirs in their own text."""
 
 
 class Patterned(Form):
@@ -149,13 +151,18 @@ class Patterned(Form):
         return past.extend(query, key, value, positions)
 
     def source(self, key: Keys, value: Keys, lengths: Int[Tensor, "rows"]) -> Cache:
-        raise KotyaError(
-            "a pattern across two texts stands in proportion to the length of both, and search does not know how long "
-            "its text will be; cross-attention that is decoded is full, linear or linformer"
-        )
+        if any(pattern.proportional() for pattern in self.patterns.patterns):
+            raise KotyaError(
+                "a window across two texts stands in proportion to the length of both, and search does not know how "
+                "long its text will be; cross-attention that is decoded is full, global, random, linear or linformer"
+            )
+        return PatternSource(self.patterns, SourceCache.of(key, value), lengths)
 
-    def across(self, query: Queries, source: Cache) -> Float[Tensor, "rows queries heads head_size"]:
-        raise AssertionError("there is no source")
+    def across(
+        self, query: Queries, source: Cache, positions: Int[Tensor, "rows queries"]
+    ) -> Float[Tensor, "rows queries heads head_size"]:
+        assert isinstance(source, PatternSource)
+        return source.read(query, positions)
 
 
 class Linear(Form):
@@ -219,7 +226,9 @@ class Linear(Form):
     def source(self, key: Keys, value: Keys, lengths: Int[Tensor, "rows"]) -> Cache:
         return LinearCache.of(key, value, self.features, lengths)
 
-    def across(self, query: Queries, source: Cache) -> Float[Tensor, "rows queries heads head_size"]:
+    def across(
+        self, query: Queries, source: Cache, positions: Int[Tensor, "rows queries"]
+    ) -> Float[Tensor, "rows queries heads head_size"]:
         assert isinstance(source, LinearCache)
         return source.read(query, self.features)
 
@@ -286,7 +295,9 @@ class Linformer(Form):
     def source(self, key: Keys, value: Keys, lengths: Int[Tensor, "rows"]) -> Cache:
         return SourceCache.of(*self._mixed(key, value, lengths, False))
 
-    def across(self, query: Queries, source: Cache) -> Float[Tensor, "rows queries heads head_size"]:
+    def across(
+        self, query: Queries, source: Cache, positions: Int[Tensor, "rows queries"]
+    ) -> Float[Tensor, "rows queries heads head_size"]:
         assert isinstance(source, SourceCache)
         return attend(query, *source.read())
 

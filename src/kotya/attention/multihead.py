@@ -145,12 +145,14 @@ class MultiHeadAttention(nn.Module):
         key, value = self.keys_values(keys, values=values)
         return SourceCache.of(key, value) if self.form is None else self.form.source(key, value, lengths)
 
-    def across(self, query: Queries, source: Cache, mask: Mask | None) -> Float[Tensor, "lines queries size"]:
-        """Cross-attention of queries to it; the mask hides what is behind the lines' ends."""
+    def across(
+        self, query: Queries, source: Cache, mask: Mask | None, positions: Int[Tensor, "lines queries"]
+    ) -> Float[Tensor, "lines queries size"]:
+        """Cross-attention of queries to it, by their positions; the mask hides what is behind the lines' ends."""
         if self.form is None:
             assert isinstance(source, SourceCache)
             return self.step(query, *source.read(), mask)
-        output: Tensor = self.output(self.form.across(query, source).flatten(2))
+        output: Tensor = self.output(self.form.across(query, source, positions).flatten(2))
         return output
 
     def new_cache(self, rows: int, like: Float[Tensor, "*shape"]) -> Cache:

@@ -1,4 +1,4 @@
-"""What decoding keeps under a pattern: the keys that a later query can still see, and no others.
+"""What decoding keeps under a pattern: the keys that a later query can still see, and no others; and of a source, all.
 
 Behind a window they roll: old columns leave. Positions that are seen from any distance (`Global` ones) stand in a store
 of their own, [rows, position, …]. Where a pattern may look back any number of positions, all are kept.
@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from kotya.attention.caches import SelfCache
+from kotya.attention.caches import SelfCache, SourceCache
 from kotya.attention.head_patterns import HeadPatterns
-from kotya.attention.kernels import Heads, attend
+from kotya.attention.kernels import Heads, Keys, Queries, attend
 from kotya.attention.patterns import Place
 
 Positions = Int[Tensor, "rows n"]
@@ -107,3 +107,52 @@ class PatternCache:
         """The rows of both, this one's first."""
         first = torch.cat([self.first, other.first], dim=1)
         return PatternCache(self.patterns, self.recent.join(other.recent), first)
+
+
+@dataclass
+class PatternSource:
+    """Keys and values of the source in one layer, one entry a line, of which patterns show a part to each query."""
+
+    patterns: HeadPatterns
+    kept: SourceCache
+    lengths: Int[Tensor, "lines"]
+
+    def read(self, query: Queries, positions: Int[Tensor, "lines queries"]) -> Queries:
+        """Queries of every line, which stand at these positions of their own texts."""
+        keys, values = self.kept.read()
+        highest = int(positions.max()) + 1
+        allowed = torch.stack(
+            [
+                self._allowed(places, length, keys, highest)
+                for places, length in zip(positions, self.lengths.tolist(), strict=True)
+            ]
+        )
+        blind = ~allowed.any(-1, keepdim=True)
+        mask = torch.zeros(allowed.shape, dtype=query.dtype, device=query.device)
+        output = attend(query, keys, values, mask=mask.masked_fill_(~(allowed | blind), -torch.inf))
+        return output.masked_fill(blind.transpose(1, 2), 0.0)
+
+    def _allowed(
+        self, query: Int[Tensor, "queries"], length: int, keys: Keys, highest: int
+    ) -> Bool[Tensor, "heads queries keys"]:
+        """In one line."""
+        key, heads = torch.arange(keys.shape[1], device=keys.device), keys.shape[2]
+        shown = []
+        for pattern, numbers in self.patterns.groups(heads, causal=False):
+            drawn = numbers if pattern.drawn_by_head() else numbers[:1]
+            bounds = [
+                pattern.bind(highest, length, cross=True, layer=self.patterns.layer, head=head)
+                for head in drawn
+            ]
+            seen = torch.stack([bound.allows(query[:, None], key) for bound in bounds])
+            shown.append(seen.expand(len(numbers), -1, -1))
+        return torch.cat(shown) & (key < length)
+
+    def select(self, lines: Int[Tensor, "kept"], columns: int) -> "PatternSource":
+        """Those lines, none longer than `columns`."""
+        return PatternSource(self.patterns, self.kept.select(lines, columns), self.lengths[lines])
+
+    def join(self, other: "PatternSource") -> "PatternSource":
+        return PatternSource(
+            self.patterns, self.kept.join(other.kept), torch.cat([self.lengths, other.lengths])
+        )

@@ -11,7 +11,6 @@ there are as many keys as the source has, a window stands around query · keys /
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import reduce
 from math import gcd
 from zlib import crc32
 
@@ -19,8 +18,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from kotya.attention.counters import draw_distinct, hashed
-from kotya.attention.cuts import Cut, Numbers, ranges
+from kotya.attention.counters import hashed
+from kotya.attention.cuts import Cut, Numbers
 from kotya.errors import KotyaError
 
 Positions = Int[Tensor, "*#shape"]
@@ -132,6 +131,10 @@ class Pattern(ABC):
         """A pattern that is the same for all queries but the wide ones, which see no share of all keys in it."""
         return self
 
+    def proportional(self) -> bool:
+        """Whether between two texts it stands in proportion to their lengths."""
+        return False
+
     def reach(self) -> int | None:
         """How many positions back a later query of the same text may see, `lasting` ones aside; None: any number."""
         return None
@@ -193,6 +196,13 @@ class Causal(Pattern):
         )
 
 
+def centre(query: Positions, place: Place) -> Positions:
+    """Around which key the window of a query stands: its own, or in proportion, inside the other sequence."""
+    if not place.cross:
+        return query
+    return (query * place.keys // max(place.queries, 1)).clamp(max=max(place.keys - 1, 0))
+
+
 @dataclass(frozen=True)
 class Window(Pattern):
     """A band: `left` keys before the query and `right` behind it, and its own; with a dilation every so-many-th key."""
@@ -207,14 +217,8 @@ class Window(Pattern):
                 f"{self}: a window reaches 0 or more keys to either side, and its dilation is 1 or more"
             )
 
-    def centre(self, query: Positions, place: Place) -> Positions:
-        """Around which key the window of a query stands: its own, or in proportion, inside the other sequence."""
-        if not place.cross:
-            return query
-        return (query * place.keys // max(place.queries, 1)).clamp(max=max(place.keys - 1, 0))
-
     def allows(self, query: Positions, key: Positions, place: Place) -> Allowed:
-        away = key - self.centre(query, place)
+        away = key - centre(query, place)
         inside = (away >= -self.left * self.dilation) & (away <= self.right * self.dilation)
         return inside if self.dilation == 1 else inside & (away % self.dilation == 0)
 
@@ -231,12 +235,12 @@ class Window(Pattern):
     def _reach(self, query: Numbers, grid: Grid) -> tuple[Positions, Positions]:
         """The first and the last key that a query in a block of them may see, past the ends perhaps."""
         ends = grid.queries.first(query), grid.queries.last(query).clamp(max=max(grid.place.queries - 1, 0))
-        first, last = (self.centre(end, grid.place) for end in ends)
+        first, last = (centre(end, grid.place) for end in ends)
         return first - self.left * self.dilation, last + self.right * self.dilation
 
     def kinds(self, query: Numbers, key: Numbers, grid: Grid) -> Kinds:
         first, last = grid.keys.first(key), grid.keys.last(key)
-        low, high = (self.centre(end(query), grid.place) for end in (grid.queries.first, grid.queries.last))
+        low, high = (centre(end(query), grid.place) for end in (grid.queries.first, grid.queries.last))
         left, right = self.left * self.dilation, self.right * self.dilation
         nothing = (last - low < -left) | (first - high > right)
         everything = (first - high >= -left) & (last - low <= right)
@@ -251,6 +255,9 @@ class Window(Pattern):
 
     def stride(self) -> int:
         return self.dilation
+
+    def proportional(self) -> bool:
+        return True
 
     def reach(self) -> int | None:
         return self.left * self.dilation
@@ -272,22 +279,22 @@ class Global(Pattern):
         if highest >= place.keys:
             raise KotyaError(f"the global position {highest} is past the end of a text of {place.keys}")
 
-    def among(self, position: Positions) -> Allowed:
-        """Whether they are global."""
+    def among(self, position: Positions, length: int) -> Allowed:
+        """Whether they are global in a text of that length."""
         if isinstance(self.positions, int):
             return position < self.positions
         return torch.isin(position, torch.tensor(self.positions, dtype=torch.long, device=position.device))
 
     def allows(self, query: Positions, key: Positions, place: Place) -> Allowed:
-        return self.among(query) | self.among(key)
+        return self.among(query, place.queries) | self.among(key, place.keys)
 
     def pairs(self, grid: Grid) -> None:
         return None  # for the queries' sake: see `wide`
 
     def kinds(self, query: Numbers, key: Numbers, grid: Grid) -> Kinds:
-        every = torch.tensor(self.wide_of(max(grid.place.queries, grid.place.keys)), dtype=torch.long)
         held = []
         for cut, number in ((grid.queries, query), (grid.keys, key)):
+            every = torch.tensor(self.wide_of(cut.length), dtype=torch.long)
             counts = torch.bincount(cut.of(every[every < cut.length]), minlength=cut.count + 1)[number]
             held.append((counts, torch.where(counts > 0, number, -1)))
         (queries, which), (keys, of) = held
@@ -320,7 +327,7 @@ class Seen(Pattern):
     whole: Global
 
     def allows(self, query: Positions, key: Positions, place: Place) -> Allowed:
-        return self.whole.among(key).expand(torch.broadcast_shapes(query.shape, key.shape))
+        return self.whole.among(key, place.keys).expand(torch.broadcast_shapes(query.shape, key.shape))
 
     def pairs(self, grid: Grid) -> Pairs:
         seen = torch.tensor(self.whole.wide_of(grid.place.keys), dtype=torch.long)
@@ -331,81 +338,6 @@ class Seen(Pattern):
         seen = torch.tensor(self.whole.wide_of(grid.place.keys), dtype=torch.long)
         counts = torch.bincount(grid.keys.of(seen), minlength=grid.keys.count + 1)[key]
         return self.of_kind(counts == 0, counts == grid.keys.size, key)
-
-
-@dataclass(frozen=True)
-class Random(Pattern):
-    """Blocks of keys drawn by a hash of (seed, layer, head, block of the query), the same in training and in use.
-
-    A block of queries draws among the blocks before it, and sees those too that have drawn it: so what is drawn stays
-    as it is when a text grows, and under `Causal` each block has `blocks` of them. Between two sequences it draws
-    among all.
-    """
-
-    blocks: int
-    seed: int = 0
-    size: int = 64
-    """Positions in a block."""
-
-    def __post_init__(self) -> None:
-        if self.blocks < 0 or self.size < 1:
-            raise KotyaError(f"{self}: blocks are 0 or more, of one position at least")
-
-    def drawn(self, place: Place) -> Int[Tensor, "query_blocks drawn"]:
-        """The blocks of keys that each block of queries drew; -1 where there were fewer."""
-        count, keys = (-(-length // self.size) for length in (place.queries, place.keys))
-        below = torch.full((count,), keys) if place.cross else torch.arange(count)
-        return draw_distinct((self.seed, place.layer, place.head), below, self.blocks)
-
-    def _numbers(self, place: Place) -> Int[Tensor, "pairs"]:
-        """What is seen in its own blocks, as single numbers: query · number of key blocks + key."""
-        drawn, keys = self.drawn(place), -(-place.keys // self.size)
-        query = torch.arange(len(drawn))[:, None].expand_as(drawn)
-        query, key = query[drawn >= 0], drawn[drawn >= 0]
-        numbers = query * keys + key
-        return numbers if place.cross else torch.cat([numbers, key * keys + query])
-
-    def allows(self, query: Positions, key: Positions, place: Place) -> Allowed:
-        keys = -(-place.keys // self.size)
-        drawn = torch.isin(query // self.size * keys + key // self.size, self._numbers(place))
-        return drawn & (key // self.size < keys)
-
-    def pairs(self, grid: Grid) -> Pairs:
-        keys = max(-(-grid.place.keys // self.size), 1)
-        numbers = self._numbers(grid.place)
-        by_query, by_key = (
-            cut.between(first * self.size, first * self.size + self.size - 1)
-            for cut, first in ((grid.queries, numbers // keys), (grid.keys, numbers % keys))
-        )
-        # every block of queries of a pair of its own with every block of keys of it
-        counts = torch.bincount(by_key[:, 0], minlength=len(numbers))
-        start = counts.cumsum(0) - counts
-        number = by_query[:, 0]
-        joined = ranges(by_query[:, 1], start[number], start[number] + counts[number] - 1)
-        pairs: Tensor = torch.stack([joined[:, 0], by_key[joined[:, 1], 1]], dim=1).unique(dim=0)
-        return pairs
-
-    def kinds(self, query: Numbers, key: Numbers, grid: Grid) -> Kinds:
-        block = grid.keys.size
-        if grid.keys.stride > 1 or (block % self.size and self.size % block):
-            pairs = self.pairs(grid)  # blocks that lie across each other: no two are alike
-            drawn: Tensor = torch.isin(
-                query * grid.keys.count + key, pairs @ torch.tensor([grid.keys.count, 1])
-            )
-            return self.of_kind(~drawn, drawn & False, query, key)
-        inner = torch.arange(0, block, self.size)
-        q, k = (number[:, None] * block + inner for number in (query, key))
-        cells = self.allows(q[:, :, None], k[:, None, :], grid.place).flatten(1)
-        return self.of_kind(~cells.any(1), cells.all(1), *cells.long().unbind(1))
-
-    def stride(self) -> int:
-        return 1
-
-    def grain(self) -> int | None:
-        return self.size
-
-    def drawn_by_head(self) -> bool:
-        return self.blocks > 0
 
 
 @dataclass(frozen=True)
@@ -428,6 +360,9 @@ class _Two(Pattern):
 
     def drawn_by_head(self) -> bool:
         return self.one.drawn_by_head() or self.other.drawn_by_head()
+
+    def proportional(self) -> bool:
+        return self.one.proportional() or self.other.proportional()
 
     def wide(self, place: Place) -> tuple[int, ...]:
         return tuple(sorted({*self.one.wide(place), *self.other.wide(place)}))
@@ -485,15 +420,3 @@ class Both(_Two):
         one, other = self.one, self.other
         # what only one of them sees from afar, both do not see
         return max((part.lasting() for part in (one, other)), default=0)
-
-
-PRESETS: dict[str, Pattern] = {
-    "full": Full(),
-    "window": Window(128, 128),
-    "dilated": Window(128, 128, dilation=2),
-    "global": Global(1),
-    "random": Random(3),
-    "longformer": Window(256, 256) | Global(1),
-    "bigbird": reduce(Pattern.__or__, (Window(96, 96), Global(64), Random(3))),
-}
-"""The masks of the lecture, by name."""

@@ -58,7 +58,7 @@ class BandStep(Step):
     """Its keys are runs of neighbours."""
 
     runs: tuple[Run, ...]
-    biases: tuple[tuple[int, Float[Tensor, "1 size columns"]], ...]
+    biases: tuple[tuple[int, Float[Tensor, "1 size _"]], ...]
     """To be added to scores from a column on: -inf where a key is not seen. What is not named is seen whole."""
 
 

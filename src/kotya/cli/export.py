@@ -20,8 +20,8 @@ def export(
 ) -> None:
     """Write a model in the form of another library: weights, vocabulary, labels.
 
-    An encoder and what was tuned on it become BERT, RoBERTa, DistilBERT, ModernBERT or Longformer of `transformers`,
-    whichever it is, with the same ids and the same logits.
+    An encoder and what was tuned on it become BERT, RoBERTa, DistilBERT, ModernBERT, Longformer or BigBird of
+    `transformers`, whichever it is, with the same ids and the same logits.
 
     Example: kotya export runs/sst2 sst2-huggingface --to huggingface
     """

@@ -15,9 +15,9 @@ def import_(
 ) -> None:
     """Make a model folder from a model of Hugging Face's: weights, vocabulary, labels, search settings.
 
-    MarianMT becomes a translator. BERT, RoBERTa, DistilBERT, ModernBERT and Longformer become what stands on them: a
-    classifier, a tagger, a filler of masks, or an encoder alone, to start from with --base. Ids and logits are those
-    of the original.
+    MarianMT becomes a translator. BERT, RoBERTa, DistilBERT, ModernBERT, Longformer and BigBird become what stands on
+    them: a classifier, a tagger, a filler of masks, or an encoder alone, to start from with --base. Ids and logits are
+    those of the original.
 
     Examples:
 

@@ -15,10 +15,11 @@ from torch import Tensor, UntypedStorage
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from kotya.attention.block_patterns import Random
 from kotya.attention.choices import AttentionConfig, PatternConfig, form_of
 from kotya.attention.forms import Form
 from kotya.attention.packed import Packing, attend_packed
-from kotya.attention.patterns import Causal, Full, Global, Pattern, Random, Window
+from kotya.attention.patterns import Causal, Full, Global, Pattern, Window
 from kotya.errors import KotyaError
 from kotya.pictures.lengths import Curve
 
@@ -70,7 +71,7 @@ def masks_of(texts: Sequence[str], queries: int, keys: int | None, *, causal: bo
 def _pattern(text: str) -> Pattern:
     config = choice_of(text)
     if not isinstance(config, PatternConfig):
-        raise KotyaError(f"{text!r} is no pattern: every query of it sees every key")
+        raise KotyaError(f"{text!r} is no pattern: there is no mask to draw")
     return config.pattern()
 
 

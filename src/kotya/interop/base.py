@@ -16,7 +16,9 @@ def with_imported_base(recipe: TaskRecipe, say: Callable[[str], None]) -> TaskRe
     base = recipe.base if isinstance(recipe, EncoderRecipe) else None
     if base is None or not is_foreign(base):
         return recipe
-    files = sorted(path for path in base.iterdir() if path.suffix in (".json", ".safetensors", ".txt"))
+    files = sorted(
+        path for path in base.iterdir() if path.suffix in (".json", ".safetensors", ".txt", ".model")
+    )
     name = hashlib.blake2b(
         json.dumps([content_hash(path) for path in files]).encode(), digest_size=16
     ).hexdigest()

@@ -71,7 +71,7 @@ PARTS = {
     "feed_forward_residual.norm": "output.LayerNorm",
 }
 
-_HEADS = {
+HEADS = {
     "encoder.pooler.dense": "bert.pooler.dense",
     "transform.dense": "cls.predictions.transform.dense",
     "transform.norm": "cls.predictions.transform.LayerNorm",
@@ -126,13 +126,13 @@ class _Encoder(Family):
             return Place(self._outside(name, head))
         if encoder.startswith("embedding."):
             return Place(
-                self.prefix + "embeddings." + _exchanged(encoder.removeprefix("embedding."), _EMBEDDINGS)
+                self.prefix + "embeddings." + exchanged(encoder.removeprefix("embedding."), _EMBEDDINGS)
             )
         _, depth, part = encoder.split(".", 2)
-        return Place(f"{self.prefix}{self.layer}.{depth}.{_exchanged(part, self.parts)}")
+        return Place(f"{self.prefix}{self.layer}.{depth}.{exchanged(part, self.parts)}")
 
     def _outside(self, name: str, head: Head) -> str:
-        return _exchanged(name, self.heads)
+        return exchanged(name, self.heads)
 
     def activations(self, head: Head) -> dict[str, Activation]:
         """Those that are read: the layers' is that of the head for masked positions too, where ours is gelu."""
@@ -158,7 +158,7 @@ class _Encoder(Family):
         return None if known else f"activation {model.activation}"
 
 
-def _exchanged(name: str, table: dict[str, str]) -> str:
+def exchanged(name: str, table: dict[str, str]) -> str:
     """A name with its beginning as the table has it."""
     if name in table:
         return table[name]
@@ -166,13 +166,15 @@ def _exchanged(name: str, table: dict[str, str]) -> str:
     return f"{table[part]}.{kind}"
 
 
-class _Bert(_Encoder):
+class PlainBert(_Encoder):
+    """BERT itself; others are made of it."""
+
     model_type = "bert"
     prefix = "bert."
     stem = "Bert"
     layer = "encoder.layer"
     parts = PARTS
-    heads = _HEADS
+    heads = HEADS
 
     def settings(self, content: dict[str, Any], head: Head, path: Path) -> BertConfig:
         found = validated(BertJson, content, path)
@@ -184,7 +186,7 @@ class _Bert(_Encoder):
             heads=found.num_attention_heads,
             layers=found.num_hidden_layers,
             feed_forward=found.intermediate_size,
-            activation=ACTIVATIONS[found.hidden_act],
+            activation=self.activations(head)[found.hidden_act],
             dropout=found.hidden_dropout_prob,
             attention_dropout=found.attention_probs_dropout_prob,
             max_length=found.max_position_embeddings - self.skipped(found.pad_token_id or 0),
@@ -217,7 +219,7 @@ class _Bert(_Encoder):
         }
 
 
-class Roberta(_Bert):
+class Roberta(PlainBert):
     model_type = "roberta"
     prefix = "roberta."
     stem = "Roberta"
@@ -240,7 +242,7 @@ class Roberta(_Bert):
 
     def _outside(self, name: str, head: Head) -> str:
         classifier = {"encoder.pooler.dense": "classifier.dense", "head": "classifier.out_proj"}
-        return _exchanged(name, self.heads | (classifier if head == "classification" else {}))
+        return exchanged(name, self.heads | (classifier if head == "classification" else {}))
 
 
 class _DistilBert(_Encoder):
@@ -290,9 +292,9 @@ class _DistilBert(_Encoder):
 
 
 def _theirs(activation: str) -> str:
-    return "silu" if activation == "swish" else activation
+    return {"swish": "silu", "gelu_tanh": "gelu_new"}.get(activation, activation)
 
 
-BERT: Family = _Bert()
+BERT: Family = PlainBert()
 ROBERTA: Family = Roberta()
 DISTILBERT: Family = _DistilBert()

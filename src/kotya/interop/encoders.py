@@ -1,4 +1,4 @@
-"""Encoders in and out: a Hugging Face folder of BERT, RoBERTa, DistilBERT, ModernBERT or Longformer as ours, and back.
+"""Encoders in and out: a Hugging Face folder of BERT, RoBERTa, DistilBERT, ModernBERT, Longformer or BigBird as ours.
 
 What stands on the encoder says for what task it is: `BertForTokenClassification` is a tagger. The logits are the same.
 """
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from kotya import folder as folders
 from kotya.errors import KotyaError
 from kotya.interop.bert import BERT, DISTILBERT, ROBERTA
+from kotya.interop.big_bird import BIG_BIRD
 from kotya.interop.family import CLASSES, Family, Head, names_of, ours_of, theirs_of
 from kotya.interop.longformer import LONGFORMER
 from kotya.interop.marian import read_json
@@ -31,14 +32,15 @@ from kotya.text.vocabularies import Vocabularies
 from kotya.text.vocabulary import Vocabulary
 
 FAMILIES: dict[str, Family] = {
-    one.model_type: one for one in (BERT, ROBERTA, DISTILBERT, MODERNBERT, LONGFORMER)
+    one.model_type: one for one in (BERT, ROBERTA, DISTILBERT, MODERNBERT, LONGFORMER, BIG_BIRD)
 }
 EMBEDDINGS, POOLER = "encoder.embedding.tokens", "encoder.pooler.dense.weight"
 NEXT_SENTENCE, OUTPUT = "next_sentence.weight", "head.weight"
 COPIES = re.compile(r"position_ids$|(decoder|vocab_projector)\.(weight|bias)$")
 """Of theirs, what only repeats another weight or counts."""
-WITH_POOLER = ("bert", "roberta", "longformer")
+WITH_POOLER = ("bert", "roberta", "longformer", "big_bird")
 """Families whose bare encoder has a pooler."""
+WITH_NEXT_SENTENCE = (BERT, BIG_BIRD)
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def read_encoder(folder: Path) -> Imported:
         case "encoder":
             config = EncoderFolder(model=settings, pooler=pooler)
         case "masked_lm":
-            pairs = family is BERT and theirs(NEXT_SENTENCE) is not None and pooler
+            pairs = family in WITH_NEXT_SENTENCE and theirs(NEXT_SENTENCE) is not None and pooler
             config = MaskedLMFolder(model=settings, next_sentence=pairs)
         case "classification":
             labels = labels_of(content, theirs(OUTPUT), path)
@@ -200,7 +202,7 @@ def family_of(
             lack: str | None = f"{vocabulary.separators} end between the texts of a pair"
         elif family not in (ROBERTA, LONGFORMER) and vocabulary.separators == 2:
             lack = "2 ends between the texts of a pair"
-        elif next_sentence and family is not BERT:
+        elif next_sentence and family not in WITH_NEXT_SENTENCE:
             lack = "next-sentence prediction"
         else:
             lack = family.lacks(settings, head)

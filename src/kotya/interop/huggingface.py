@@ -14,7 +14,7 @@ from kotya.interop.encoders import FAMILIES, Imported, as_theirs, read_encoder
 from kotya.interop.marian import read_json, read_marian
 from kotya.tasks.translation_recipe import TranslationFolder
 
-FILES = ["*.json", "*.safetensors", "*.spm", "vocab.txt", "merges.txt"]
+FILES = ["*.json", "*.safetensors", "*.spm", "spiece.model", "vocab.txt", "merges.txt"]
 
 
 def _translator(folder: Path) -> Imported:

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from kotya.errors import KotyaError
 from kotya.interop.marian import read_json
+from kotya.interop.sentencepiece import CONTROL, UNKNOWN, SentencePieceModel, build_tokenizer
 from kotya.text.vocabulary import Vocabulary
 
 KEYS = {
@@ -24,6 +25,7 @@ KEYS = {
 """Our roles, and what their files call them."""
 BERT_NAMES = {"pad": "[PAD]", "unknown": "[UNK]", "begin": "[CLS]", "end": "[SEP]", "mask": "[MASK]"}
 ROBERTA_NAMES = {"pad": "<pad>", "unknown": "<unk>", "begin": "<s>", "end": "</s>", "mask": "<mask>"}
+BIG_BIRD_NAMES = BERT_NAMES | {"pad": "<pad>", "unknown": "<unk>"}
 SEPARATORS = {"roberta": 2, "longformer": 2}
 """Ends between the two texts of a pair, where they are not one: RoBERTa and what was made of it."""
 
@@ -31,10 +33,9 @@ SEPARATORS = {"roberta": 2, "longformer": 2}
 def read_vocabulary(folder: Path, model_type: str, size: int) -> Vocabulary:
     """That of a model with `size` pieces. Raises KotyaError where files are missing, or another model's."""
     content = _content(folder, model_type)
-    if content["model"]["type"] not in ("WordPiece", "BPE"):
-        raise KotyaError(
-            f"{folder}: a tokenizer of type {content['model']['type']}; WordPiece and BPE are read"
-        )
+    kind = content["model"]["type"]
+    if kind not in ("WordPiece", "BPE", "Unigram"):
+        raise KotyaError(f"{folder}: a tokenizer of type {kind}; WordPiece, BPE and Unigram are read")
     ids = _every_id(content, folder)
     if max(ids.values()) >= size:
         raise KotyaError(
@@ -47,9 +48,17 @@ def read_vocabulary(folder: Path, model_type: str, size: int) -> Vocabulary:
             raise KotyaError(f"{folder}: its tokenizer has no piece {name!r}, its {KEYS[role]}")
         roles[role] = ids[name]
     missing = set(range(size)) - set(ids.values())
-    content["model"]["vocab"] = ids | {f"[no piece {number}]": number for number in sorted(missing)}
+    ids |= {f"[no piece {number}]": number for number in sorted(missing)}
+    content["model"]["vocab"] = _with_scores(content["model"]["vocab"], ids) if kind == "Unigram" else ids
     tokenizer = Tokenizer.from_str(json.dumps(content))
     return Vocabulary(tokenizer, **roles, separators=SEPARATORS.get(model_type, 1))
+
+
+def _with_scores(known: list[list[Any]], ids: dict[str, int]) -> list[list[Any]]:
+    """Every piece with its log-probability: of those that were added the best, for the worst prices the unknown."""
+    scores = dict(map(tuple, known))
+    best = max(scores.values())
+    return [[piece, scores.get(piece, best)] for piece in sorted(ids, key=ids.__getitem__)]
 
 
 def _content(folder: Path, model_type: str) -> dict[str, Any]:
@@ -61,11 +70,14 @@ def _content(folder: Path, model_type: str) -> dict[str, Any]:
         except Exception as error:  # the library raises bare Exception for every malformed file
             raise KotyaError(f"{folder / 'tokenizer.json'}: no tokenizer ({error})") from None
         return content
+    if (folder / "spiece.model").exists():
+        return _as_content(_sentencepiece(folder, model_type))
     if (folder / "vocab.txt").exists():
         return _as_content(_wordpiece(folder))
     if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
         return _as_content(_byte_level(folder))
     wanted = "vocab.json and merges.txt" if model_type in SEPARATORS else "vocab.txt"
+    wanted = "spiece.model" if model_type == "big_bird" else wanted
     raise KotyaError(f"{folder}: there is no tokenizer.json, nor {wanted}")
 
 
@@ -100,9 +112,20 @@ def _byte_level(folder: Path) -> Tokenizer:
     return tokenizer
 
 
+def _sentencepiece(folder: Path, model_type: str) -> Tokenizer:
+    """BigBird's own file."""
+    model = SentencePieceModel.read(folder / "spiece.model")
+    ids = {piece.text: number for number, piece in enumerate(model.pieces)}
+    special = {ids[piece.text] for piece in model.pieces if piece.kind in (CONTROL, UNKNOWN)}
+    return build_tokenizer(model, ids, special=special, unknown=_names(folder, model_type)["unknown"])
+
+
 def _every_id(content: dict[str, Any], folder: Path) -> dict[str, int]:
     """Of pieces of the model and of those that were added."""
-    ids: dict[str, int] = dict(content["model"]["vocab"])
+    pieces = content["model"]["vocab"]
+    if content["model"]["type"] == "Unigram":
+        pieces = {piece: number for number, (piece, _) in enumerate(pieces)}
+    ids: dict[str, int] = dict(pieces)
     for one in content["added_tokens"]:
         if ids.setdefault(one["content"], one["id"]) != one["id"]:
             raise KotyaError(f"{folder}: the piece {one['content']!r} has two ids in its tokenizer.json")
@@ -117,6 +140,7 @@ def _settings(folder: Path) -> dict[str, Any]:
 def _names(folder: Path, model_type: str) -> dict[str, str]:
     """What plays which part: as the files say, else as its paper's does."""
     names = dict(ROBERTA_NAMES if model_type in SEPARATORS else BERT_NAMES)
+    names = dict(BIG_BIRD_NAMES) if model_type == "big_bird" else names
     path = folder / "special_tokens_map.json"
     for said in (read_json(path) if path.exists() else {}, _settings(folder)):
         for role, key in KEYS.items():

@@ -22,7 +22,7 @@ from kotya.attention.recorder import recording
 from kotya.config import DropoutRate, wrong
 from kotya.models.cross_entropy import linear_cross_entropy
 from kotya.models.packed_layers import PackedEmbedding, PackedLayer, Rotations, StackConfig, initialise
-from kotya.models.transformer_block import Activation
+from kotya.models.transformer_block import Activation, gelu_tanh
 
 
 class BertConfig(StackConfig):
@@ -41,9 +41,9 @@ class BertConfig(StackConfig):
     """Where there are local layers: the first of so many reads the whole text."""
     local_rotary_base: float = Field(10000.0, gt=1)
     """Of rotary positions in local layers."""
-    pooler: Literal["tanh", "relu", "gelu", "none"] = "tanh"
+    pooler: Literal["tanh", "relu", "gelu", "gelu_tanh", "none"] = "tanh"
     """What turns the summary of a text into what its heads read: BERT's and RoBERTa's tanh(Wx + b), DistilBERT's with
-    relu, ModernBERT's norm(gelu(Wx)); `none`: the summary itself."""
+    relu, BigBird's with gelu_tanh, ModernBERT's norm(gelu(Wx)); `none`: the summary itself."""
     pooling: Literal["first", "mean"] = "first"
     """The summary of a text: the vector of its first token, or the mean over its tokens."""
 
@@ -71,7 +71,7 @@ PRESETS: dict[str, BertConfig] = {
     "bert-large": _published(24, 1024),
 }
 
-_GATES: dict[str, Any] = {"tanh": torch.tanh, "relu": F.relu, "gelu": F.gelu}
+_GATES: dict[str, Any] = {"tanh": torch.tanh, "relu": F.relu, "gelu": F.gelu, "gelu_tanh": gelu_tanh}
 
 
 class Bert(nn.Module):
@@ -83,7 +83,9 @@ class Bert(nn.Module):
         self.embedding = PackedEmbedding(config, vocabulary, segments=config.segments, norm=True)
         self.layers = nn.ModuleList(self._layer(depth) for depth in range(config.layers))
         self.norm = config.new_norm() if config.norm == "pre" else nn.Identity()
-        self.pooler = Transform(config, config.pooler) if pooler and config.pooler != "none" else None
+        self.pooler = None
+        if pooler and config.pooler != "none":
+            self.pooler = Transform(config, config.pooler, norm=config.pooler == "gelu")
         initialise(self)
 
     def _layer(self, depth: int) -> PackedLayer:
@@ -155,13 +157,15 @@ class Bert(nn.Module):
 
 
 class Transform(nn.Module):
-    """activation(Wx + b), and behind `gelu` a norm: what stands between hidden vectors and a head."""
+    """activation(Wx + b), and perhaps a norm: what stands between hidden vectors and a head."""
 
-    def __init__(self, config: BertConfig, activation: Literal["tanh", "relu", "gelu"]) -> None:
+    def __init__(
+        self, config: BertConfig, activation: Literal["tanh", "relu", "gelu", "gelu_tanh"], *, norm: bool
+    ) -> None:
         super().__init__()
         self.activation = activation
         self.dense = nn.Linear(config.size, config.size, bias=config.bias)
-        self.norm = config.new_norm() if activation == "gelu" else nn.Identity()
+        self.norm = config.new_norm() if norm else nn.Identity()
 
     def forward(self, x: Float[Tensor, "*rows size"]) -> Float[Tensor, "*rows size"]:
         transformed: Tensor = self.norm(_GATES[self.activation](self.dense(x)))
@@ -176,7 +180,8 @@ class MaskedLM(nn.Module):
         super().__init__()
         config = encoder.config
         self.encoder = encoder
-        self.transform = Transform(config, "gelu")
+        gelu: Literal["gelu", "gelu_tanh"] = "gelu_tanh" if config.activation == "gelu_tanh" else "gelu"
+        self.transform = Transform(config, gelu, norm=True)
         self.output_bias = nn.Parameter(torch.zeros(len(encoder.embedding.tokens)))
         self.next_sentence = nn.Linear(config.size, 2) if next_sentence else None
         initialise(self.transform)

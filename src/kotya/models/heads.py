@@ -46,7 +46,7 @@ class TokenModel(nn.Module):
         config = encoder.config
         self.encoder = encoder
         # ModernBERT's tokens pass through what its pooled vectors do
-        self.transform = Transform(config, "gelu") if config.pooler == "gelu" else nn.Identity()
+        self.transform = Transform(config, "gelu", norm=True) if config.pooler == "gelu" else nn.Identity()
         self.dropout = Dropout(config.dropout)
         self.head = nn.Linear(config.size, outputs)
         initialise(self.transform)

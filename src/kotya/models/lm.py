@@ -12,7 +12,7 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from kotya.attention.caches import SourceIndex
-from kotya.attention.choices import LinformerConfig
+from kotya.attention.choices import not_causal
 from kotya.attention.packed import Packing
 from kotya.config import wrong
 from kotya.models.cross_entropy import linear_cross_entropy
@@ -34,12 +34,9 @@ class LanguageModelConfig(StackConfig):
 
     @model_validator(mode="after")
     def _causal(self) -> "LanguageModelConfig":
-        if any(isinstance(config, LinformerConfig) for config in self.attention):
-            raise wrong(
-                ("attention",),
-                "linformer has no causal form: it mixes the future into every key",
-                "linformer",
-            )
+        message = not_causal(self.attention)
+        if message is not None:
+            raise wrong(("attention",), message, None)
         return self
 
     def build(self, vocabulary: int) -> "LanguageModel":

@@ -6,6 +6,7 @@ same code with other parts.
 """
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -18,9 +19,9 @@ from kotya.attention.choices import (
     EVERYTHING,
     AttentionConfig,
     LayersAttention,
-    LinearConfig,
-    LinformerConfig,
     form_of,
+    not_across,
+    not_causal,
     of_layer,
 )
 from kotya.attention.forms import Form
@@ -30,7 +31,7 @@ from kotya.attention.positions import Layout, LearnedPositions, SinusoidalPositi
 from kotya.config import Config, DropoutRate, wrong
 from kotya.dropout import Dropout
 
-Activation = Literal["relu", "gelu", "swish", "swiglu", "geglu"]
+Activation = Literal["relu", "gelu", "gelu_tanh", "swish", "swiglu", "geglu"]
 Normalization = Literal["layer", "rms"]
 
 
@@ -73,24 +74,19 @@ class BlockConfig(LayerConfig):
     decoder_attention: LayersAttention = EVERYTHING
     """The same in the target; nobody sees what comes after."""
     cross_attention: LayersAttention = EVERYTHING
-    """How the target reads the source: full, linear or linformer."""
+    """How the target reads the source: full, global, random, linear or linformer."""
     kernel: Kernel = "auto"
     """How patterns are computed; `auto` takes the fastest, the result is the same."""
 
     @model_validator(mode="after")
     def _heads_share_the_size(self) -> "BlockConfig":
         check_heads(self.size, self.heads, rotary=self.positions == "rotary")
-        if any(isinstance(one, LinformerConfig) for one in self.decoder_attention):
-            message = "linformer has no causal form: it mixes the future into every key"
-            raise wrong(("decoder_attention",), message, "linformer")
-        if any(
-            not isinstance(one, LinearConfig | LinformerConfig) and one not in EVERYTHING
-            for one in self.cross_attention
+        for key, message in (
+            ("decoder_attention", not_causal(self.decoder_attention)),
+            ("cross_attention", not_across(self.cross_attention)),
         ):
-            message = (
-                "a pattern across two texts needs the length of both, and search does not know the target's"
-            )
-            raise wrong(("cross_attention",), f"{message}; full, linear and linformer do not", None)
+            if message is not None:
+                raise wrong((key,), message, None)
         return self
 
     def form(self, attention: tuple[AttentionConfig, ...], layer: int) -> Form | None:
@@ -204,6 +200,14 @@ class Embedding(nn.Module):
         return dropped
 
 
+def gelu_tanh(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """GELU by way of tanh (Hendrycks and Gimpel 2016), as BERT's first code and BigBird have it."""
+    return F.gelu(x, approximate="tanh")
+
+
+SMOOTH: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "gelu_tanh": gelu_tanh, "swish": F.silu}
+
+
 class FeedForward(nn.Module):
     """FFN(x) = activation(x W_inner) W_outer, or with a gate: (activation(x W_gate) · x W_inner) W_outer."""
 
@@ -225,7 +229,7 @@ class FeedForward(nn.Module):
             gate = self.gate(x)
             hidden = self.dropout((F.silu(gate) if self.activation == "swiglu" else F.gelu(gate)) * inner)
         else:
-            hidden = self.dropout(F.gelu(inner) if self.activation == "gelu" else F.silu(inner))
+            hidden = self.dropout(SMOOTH[self.activation](inner))
         output: Tensor = self.outer(hidden)
         return output
 

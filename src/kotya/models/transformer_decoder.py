@@ -82,7 +82,8 @@ class DecoderLayer(nn.Module):
         x = residual.after(x, self.attention.extend(before, state.past[depth], positions, mask))
         residual = self.cross_residual
         query, source = state.index.spread(self.cross.queries(residual.before(x))), state.source[depth]
-        context = self.cross.across(query, source, state.source_mask(source))
+        places = state.index.spread(positions[:, :, None, None].float())[:, :, 0, 0].long()
+        context = self.cross.across(query, source, state.source_mask(source), places)
         x = residual.after(x, state.index.gather(context, x.shape[1]))
         residual = self.feed_forward_residual
         return residual.after(x, self.feed_forward(residual.before(x)))

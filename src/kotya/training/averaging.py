@@ -24,15 +24,14 @@ def average(sources: Sequence[Path], output: Path, *, last: int | None = None) -
         raise KotyaError(f"to average takes two models or checkpoints at least; there is {len(chosen)}")
     check_alike(chosen)
     run = owner(chosen[0])
-    tensors = checkpoint.average(chosen)
     config, vocabularies = folders.read_config(run), folders.read_vocabularies(run)
+    model = build_empty(lambda: config.build(vocabularies))
+    tensors = checkpoint.average(chosen, checkpoint.untrained(dict(model.named_parameters())))
     if config.adapter is None:
-        folders.assign(build_empty(lambda: config.build(vocabularies)), tensors, run)
+        folders.assign(model, tensors, run)
     else:
         base = folders.base_of(run, config.adapter)
-        folders.adapt(
-            build_empty(lambda: config.build(vocabularies)), config.adapter.adapt, tensors, base, run
-        )
+        folders.adapt(model, config.adapter.adapt, tensors, base, run)
         config = config.model_copy(
             update={"adapter": folders.describe_base(base, output, config.adapter.adapt)}
         )

@@ -6,7 +6,7 @@ functions of (seed, update), so no generator's state is kept. Of checkpoints tha
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -143,9 +143,17 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(doomed)
 
 
-def average(folders: list[Path]) -> dict[str, Tensor]:
-    """The mean of the weights of checkpoints or model folders, summed in float64."""
-    total: dict[str, Tensor] = {}
+def untrained(parameters: Learned) -> set[str]:
+    """The weights that are drawn and not learned: random features."""
+    return {name for name, parameter in parameters.items() if not parameter.requires_grad}
+
+
+def average(folders: list[Path], drawn: Collection[str]) -> dict[str, Tensor]:
+    """The mean of the weights of checkpoints or model folders, summed in float64.
+
+    Those that are `drawn` are those of the last folder: the mean of two draws of random features is none.
+    """
+    total, tensors = dict[str, Tensor](), dict[str, Tensor]()
     for folder in folders:
         tensors = read_weights(folder / WEIGHTS)
         if total and {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in total.items()}:
@@ -154,7 +162,10 @@ def average(folders: list[Path]) -> dict[str, Tensor]:
             )
         for name, tensor in tensors.items():
             total[name] = tensor.double() + total.get(name, 0.0)
-    return {name: (tensor / len(folders)).float() for name, tensor in total.items()}
+    return {
+        name: tensors[name] if name in drawn else (tensor / len(folders)).float()
+        for name, tensor in total.items()
+    }
 
 
 def cut_log(path: Path, update: int) -> None:

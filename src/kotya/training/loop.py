@@ -246,7 +246,7 @@ class Loop:
         kept = progress.best
         last = [folder / f"{update:07d}" for update in progress.evaluations[-self.config.average :]]
         if len(last) > 1:
-            averaged = checkpoint.average(last)
+            averaged = checkpoint.average(last, checkpoint.untrained(self.learned))
             self._put_tensors(averaged)
             self.model.eval()
             evaluation = self.task.evaluate(self.model, self.autocast)

@@ -1,0 +1,248 @@
+"""Tasks over long texts by kind of attention: recipes/long, cell by cell.
+
+    python benchmarks/long.py                              every cell that is not there yet
+    python benchmarks/long.py --tasks reviews recall --seeds 1
+    python benchmarks/long.py --trial 2                    two updates a cell on a few texts, in a folder of its own
+
+A cell is a run of one task by one kind of attention with one seed. Finished ones are kept as JSON in runs/long/, and a
+run that was stopped in the middle goes on, so that the same command goes on where it was stopped; the tables there are
+written anew after each. ListOps and recall are generated on the first call.
+
+Cells of `characters` have equal time, not equal updates: a few updates say how long one takes, and so how many there
+are. All others have equal updates, and their time is in the table.
+"""
+
+import argparse
+import gzip
+import itertools
+import json
+import math
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bert_texts
+import machine
+from kotya import recipe as recipes
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+RECIPES = ROOT / "recipes" / "long"
+WINDOW = "{kind: window, left: 128, right: 128}"
+ONE_GLOBAL = f"{{kind: any, of: [{WINDOW}, {{kind: global, positions: 1}}]}}"
+SMALL_BIGBIRD = f"{{kind: any, of: [{ONE_GLOBAL}, {{kind: random, blocks: 3}}]}}"
+PROBE = 12
+"""Updates that say how long one takes; the first two are not counted."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A recipe of recipes/long, and how its cells differ."""
+
+    recipe: str
+    metric: str
+    cells: dict[str, tuple[str, ...]]
+    """By name, what is changed in the recipe."""
+    changes: tuple[str, ...] = ()
+    """In all of them."""
+    generated: tuple[str, ...] = ()
+    """The generator and its options, where the texts are made."""
+    base: bool = False
+    """Whether it begins with MiniLM."""
+    minutes: float | None = None
+    """Of training, equal for all cells."""
+
+
+def by(key: str, **patterns: str) -> dict[str, tuple[str, ...]]:
+    return {name: (f"{key}={pattern}",) for name, pattern in patterns.items()}
+
+
+EXTENDED = {
+    "cut to 512": ("extend=null", "training.max_length=512"),
+    **by("extend.attention", window=ONE_GLOBAL, bigbird=SMALL_BIGBIRD, linear="linear"),
+}
+SMALL = by(
+    "model.attention",
+    full="full",
+    window=WINDOW,
+    longformer=ONE_GLOBAL,
+    random="random",
+    bigbird=SMALL_BIGBIRD,
+    linear="linear",
+    favor="{kind: linear, features: favor, size: 256, redraw: 1000}",
+    linformer="linformer",
+)
+TASKS = {
+    "reviews": Task("reviews", "accuracy", EXTENDED, base=True),
+    "hyperpartisan": Task("hyperpartisan", "accuracy", EXTENDED, base=True),
+    "listops": Task(
+        "listops", "accuracy", SMALL, generated=("listops", "--examples", "20000", "1000", "1000")
+    ),
+    "recall-4096": Task("recall", "accuracy", SMALL, generated=("recall", "--length", "4096")),
+    "recall-16384": Task(
+        "recall",
+        "accuracy",
+        {name: cell for name, cell in SMALL.items() if name != "full"},
+        ("data.train=recall-16384/train.tsv", "data.dev=recall-16384/dev.tsv", "model.max_length=16400"),
+        generated=("recall", "--length", "16384"),
+    ),
+    "characters": Task(
+        "characters",
+        "nll",
+        {"growing windows": (), **by("model.attention", full="full", window="{kind: window, left: 128}")},
+        minutes=30,
+    ),
+}
+
+
+@dataclass
+class Place:
+    """Where a call works, and whether it is only to see that all of it runs."""
+
+    folder: Path
+    trial: int | None
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tasks", nargs="*", choices=list(TASKS), default=list(TASKS))
+    parser.add_argument("--cells", nargs="*", help="by name; all by default")
+    parser.add_argument("--seeds", nargs="*", type=int, default=[1])
+    parser.add_argument("--trial", type=int, help="so many updates a cell, on a few texts")
+    chosen = parser.parse_args()
+    place = Place(ROOT / "runs" / ("long-trial" if chosen.trial else "long"), chosen.trial)
+    place.folder.mkdir(parents=True, exist_ok=True)
+    for seed in chosen.seeds:
+        for name in chosen.tasks:
+            for one in TASKS[name].cells:
+                if not chosen.cells or one in chosen.cells:
+                    cell(place, name, one, seed)
+    print((place.folder / "tables.md").read_text(encoding="utf-8"))
+
+
+def cell(place: Place, name: str, one: str, seed: int) -> None:
+    """Run it, unless it is there, and write the tables."""
+    task = TASKS[name]
+    run = place.folder / f"{name}.{one.replace(' ', '-')}.{seed}"
+    path = run.with_name(f"{run.name}.json")
+    if not path.exists():
+        print(f"{time.strftime('%H:%M')} {run.name}", file=sys.stderr, flush=True)
+        file = RECIPES / f"{task.recipe}.yaml"
+        changes = [*task.changes, *task.cells[one], f"training.seed={seed}"]
+        changes += texts(place, name, recipes.read(file, task.changes))
+        if task.base:
+            changes.append(f"base={base_folder(place)}")
+        if place.trial:
+            few = "training.tokens=2048" if task.minutes else "training.examples=2"
+            changes += [*updates(place.trial), few]
+        elif task.minutes:
+            changes += updates(fitting(run.with_name(f"{run.name}-probe"), file, changes, task.minutes))
+        metrics, seconds = train(run, file, changes)
+        content = {"task": name, "cell": one, "seed": seed, "metrics": metrics, "seconds": round(seconds, 1)}
+        path.write_text(json.dumps({**content, "machine": machine.describe()}), encoding="utf-8")
+    (place.folder / "tables.md").write_text(tables(place.folder), encoding="utf-8")
+
+
+def updates(count: int) -> list[str]:
+    return [f"training.updates={count}", "training.epochs=null", "training.evaluate_every=null"]
+
+
+def base_folder(place: Place) -> Path:
+    """MiniLM, imported once."""
+    path = place.folder / "base-minilm"
+    if not path.exists():
+        command("import", bert_texts.model_folder(), path)
+    return path
+
+
+def texts(place: Place, name: str, recipe: Any) -> list[str]:
+    """Where the recipe finds its texts: the data root, or what is generated here; in a trial a few of them."""
+    task, root = TASKS[name], recipe.data_root().absolute()
+    if task.generated:
+        root = place.data
+        generator, *options = task.generated
+        made = root / Path(recipe.data.dev).parent
+        if not (made / "test.tsv").exists():
+            few = ["--examples", "8", "4", "4"] if place.trial else []
+            subprocess.run([sys.executable, HERE / f"{generator}.py", made, *options, *few], check=True)
+    elif place.trial:
+        for file in (*recipe.data.train, recipe.data.dev):
+            beginning(root / file, place.data / file)
+        root = place.data
+    return [f"data.root={root}"]
+
+
+def beginning(source: Path, copy: Path, lines: int = 40) -> None:
+    """Its first lines, in a file of the same kind."""
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    opened = gzip.open if source.suffix == ".gz" else open
+    with opened(source, "rt", encoding="utf-8") as file, opened(copy, "wt", encoding="utf-8") as few:
+        few.writelines(itertools.islice(file, lines))
+
+
+def fitting(run: Path, file: Path, changes: list[str], minutes: float) -> int:
+    """How many updates there are in so many minutes."""
+    train(run, file, [*changes, *updates(PROBE)])
+    seconds = statistics.median(
+        record["seconds_per_update"] for record in log(run)[2:] if "seconds_per_update" in record
+    )
+    return max(1, round(60 * minutes / seconds))
+
+
+def train(run: Path, file: Path, changes: list[str]) -> tuple[dict[str, float], float]:
+    """The metrics of the evaluation that was best, and the seconds of all updates, evaluations aside."""
+    command("train", file, *changes, "--output", run, "--resume")
+    records = log(run)
+    found = [record["dev"] for record in records if "dev" in record]
+    metric = next(iter(found[0]))
+    best: dict[str, float] = (min if metric == "perplexity" else max)(found, key=lambda one: one[metric])
+    return best, sum(record.get("seconds_per_update", 0.0) for record in records)
+
+
+def log(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def command(*words: object) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "kotya", *map(str, words)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"kotya {' '.join(map(str, words))} failed:\n{done.stderr[-2_000:]}")
+
+
+def tables(folder: Path) -> str:
+    """One a task: a row a cell, with the mean over seeds, the seeds themselves, and minutes of training."""
+    cells = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.*.*.json"))]
+    written = []
+    for name, task in TASKS.items():
+        title = "bits a byte" if task.metric == "nll" else task.metric
+        rows = [f"| {name} | {title} | by seed | minutes |", "|---|---|---|---|"]
+        for one in task.cells:
+            some = [cell for cell in cells if (cell["task"], cell["cell"]) == (name, one)]
+            if not some:
+                continue
+            scale = 1 / math.log(2) if task.metric == "nll" else 1
+            values = [scale * cell["metrics"][task.metric] for cell in some]
+            by_seed = ", ".join(
+                f"{cell['seed']}: {value:.3f}" for cell, value in zip(some, values, strict=True)
+            )
+            minutes = statistics.mean(cell["seconds"] for cell in some) / 60
+            rows.append(f"| {one} | {statistics.mean(values):.3f} | {by_seed} | {minutes:.1f} |")
+        if rows[2:]:
+            written.append("\n".join(rows))
+    return "\n\n".join(written) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Block-sparse attention as Hugging Face's BigBird has it in use (Zaheer et al. 2020; `transformers`, in eval mode).
+
+A block of queries sees its own block of keys and those beside it, the first and the last; these two see all.
+Each has r random blocks besides, but outside training all of them are the first block, which so counts m = 1 + r times:
+
+    out = Σ m_k exp(s_k) v_k / Σ m_k exp(s_k),   m_k = 1 + r in the first block and 1 elsewhere
+
+That is a bias of log m on the scores: of what the query has, 1 (0 in the first and the last block), times what the key
+has. So one more column of both, [q, 1]·[k, √d log m], says it to every kernel. A text of up to (5 + 2r) blocks sees
+all of itself, each key once.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from kotya.attention.block_patterns import Ends, Neighbours
+from kotya.attention.blocks import attend_dense
+from kotya.attention.caches import Cache
+from kotya.attention.forms import Form, Wide
+from kotya.attention.head_patterns import HeadPatterns, Kernel
+from kotya.attention.kernels import Heads, Keys, Queries, exact
+from kotya.attention.packed import Packing, Tokens, attend_packed
+from kotya.errors import KotyaError
+
+_COLUMNS = 8
+"""More in a head, so that it stays aligned; one is used."""
+
+Text = Float[Tensor, "length heads head_size"]
+
+
+class BlockSparse(Form):
+    """Of whole texts that read themselves."""
+
+    def __init__(self, size: int, random: int, layer: int, kernel: Kernel) -> None:
+        """`size`: positions in a block. `random`: how often the first block counts beside its once."""
+        super().__init__()
+        self.size, self.random = size, random
+        self.patterns = HeadPatterns((Neighbours(size) | Ends(size),), layer, kernel)
+
+    @property
+    def whole(self) -> int:
+        """The longest text that sees all of itself."""
+        return (5 + 2 * self.random) * self.size
+
+    def packed(
+        self,
+        query: Tokens,
+        key: Tokens,
+        value: Tokens,
+        packing: Packing,
+        *,
+        causal: bool,
+        dropout: float,
+        wide: Wide | None = None,
+    ) -> Tokens:
+        self._check(causal, False)
+        if packing.longest <= self.whole:
+            return attend_packed(query, key, value, packing, dropout=dropout)
+        texts = zip(*(x.split(packing.lengths) for x in (query, key, value)), strict=True)
+        return torch.cat([self._read(q, k, v, dropout) for q, k, v in texts])
+
+    def rows(
+        self,
+        query: Queries,
+        key: Keys,
+        value: Keys,
+        lengths: Int[Tensor, "rows"] | None,
+        *,
+        causal: bool = False,
+        cross: bool = False,
+        dropout: float = 0.0,
+    ) -> Queries:
+        """Row by row, without its padding, whose queries give zero."""
+        self._check(causal, cross)
+        longest = key.shape[1]
+        rows = []
+        for row, length in enumerate([longest] * len(key) if lengths is None else lengths.tolist()):
+            read = self._read(query[row, :length], key[row, :length], value[row, :length], dropout)
+            rows.append(F.pad(read, (0, 0, 0, 0, 0, longest - length)))
+        return torch.stack(rows)
+
+    def _read(self, query: Text, key: Text, value: Text, dropout: float) -> Text:
+        """One text."""
+        length, _, size = query.shape
+        if length <= self.whole:
+            return attend_dense(query, key, value, None, dropout)
+        wider = size + _COLUMNS
+        narrow, times = self._counts(length, query.device)
+        q = F.pad(query * math.sqrt(wider / size), (0, _COLUMNS))
+        k, v = F.pad(key, (0, _COLUMNS)), F.pad(value, (0, _COLUMNS))
+        q[..., size] = narrow[:, None]
+        k[..., size] = times.log()[:, None] * math.sqrt(wider)
+        return self.patterns.attend(q, k, v, dropout=dropout)[..., :size]
+
+    def _counts(
+        self, length: int, device: torch.device
+    ) -> tuple[Float[Tensor, "length"], Float[Tensor, "length"]]:
+        """1 for queries that count the first block anew, else 0; and how often they count each key."""
+        narrow, times = torch.ones(length, device=device), torch.ones(length, device=device)
+        narrow[list(Ends(self.size).wide_of(length))] = 0.0
+        times[: self.size] = 1.0 + self.random
+        return narrow, times
+
+    def weights(
+        self, query: Queries, key: Keys, lengths: Int[Tensor, "rows"] | None, *, causal: bool, cross: bool
+    ) -> Float[Tensor, "rows heads queries read"]:
+        self._check(causal, cross)
+        longest = key.shape[1]
+        biases = [
+            self._bias(length, longest, query.device)
+            for length in ([longest] * len(key) if lengths is None else lengths.tolist())
+        ]
+        _, weights = exact(query, key, key, mask=torch.stack(biases)[:, None])
+        return weights
+
+    def _bias(self, length: int, longest: int, device: torch.device) -> Float[Tensor, "longest longest"]:
+        """On the scores of one text, whose padding sees what the rest of it does."""
+        bias = torch.full((longest, longest), -math.inf, device=device)
+        bias[:, :length] = 0.0
+        if length > self.whole:
+            narrow, times = self._counts(length, device)
+            seen = self.patterns.patterns[0].bind(length, length).mask().to(device)
+            bias[:length, :length] = (narrow[:, None] * times.log()).masked_fill(~seen, -math.inf)
+        return bias
+
+    def new_cache(self, rows: int, heads: int, size: int, like: Float[Tensor, "*shape"]) -> Cache:
+        raise _of_whole_texts()
+
+    def extend(
+        self, past: Cache, query: Heads, key: Heads, value: Heads, positions: Int[Tensor, "rows n"]
+    ) -> Heads:
+        raise _of_whole_texts()
+
+    def source(self, key: Keys, value: Keys, lengths: Int[Tensor, "rows"]) -> Cache:
+        raise _of_whole_texts()
+
+    def across(
+        self, query: Queries, source: Cache, positions: Int[Tensor, "rows queries"]
+    ) -> Float[Tensor, "rows queries heads head_size"]:
+        raise _of_whole_texts()
+
+    @staticmethod
+    def _check(causal: bool, cross: bool) -> None:
+        if causal or cross:
+            raise _of_whole_texts()
+
+
+def _of_whole_texts() -> KotyaError:
+    return KotyaError(
+        "block-sparse attention is of a whole text that reads itself: its last block is seen by all; "
+        "the pattern bigbird has every role"
+    )
