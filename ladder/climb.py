@@ -106,7 +106,9 @@ def measure(rung: str, run: Path, updates: int, seed: int, *, device: str, worke
         updates=updates,
         minutes=minutes,
         tokens_per_second=speed,
-        trained_on=f"{threads} cores of {about['cpu']}" if device == "cpu" else about["device"],
+        trained_on=f"{threads} core{'s' * (threads > 1)} of {about['cpu']}"
+        if device == "cpu"
+        else about["device"],
         seed=seed,
         test=sources.paths[0].stem,
         lines=report.lines,

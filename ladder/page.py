@@ -76,7 +76,9 @@ def conditions(records: Sequence[Record]) -> str:
         + "; ".join(f"{record.rung} {value}" for record, value in zip(records, values, strict=True))
         for name, values in facts
     ]
-    lines.append("- minutes: wall time of the training loop, evaluations on the dev set included")
+    lines.append(
+        "- minutes: wall time of the training loop, with evaluations on the dev set and whatever else the machine did"
+    )
     lines.append("- tokens/s: target tokens, while training")
     return "\n".join(lines)
 
