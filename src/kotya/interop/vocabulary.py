@@ -47,6 +47,11 @@ def read_vocabulary(folder: Path, model_type: str, size: int) -> Vocabulary:
             raise KotyaError(f"{folder}: its tokenizer has no piece {name!r}, its {KEYS[role]}")
         roles[role] = ids[name]
     missing = set(range(size)) - set(ids.values())
+    if len(missing) > size // 2:  # a padded matrix has a few rows too many
+        raise KotyaError(
+            f"{folder}: its tokenizer has {size - len(missing):,} pieces, but the model's matrix has {size:,} rows: "
+            "these files do not belong together"
+        )
     content["model"]["vocab"] = ids | {f"[no piece {number}]": number for number in sorted(missing)}
     tokenizer = Tokenizer.from_str(json.dumps(content))
     return Vocabulary(tokenizer, **roles, separators=SEPARATORS.get(model_type, 1))
