@@ -22,7 +22,7 @@ from kotya.models.bert import MaskedLM
 from kotya.tasks.packed_batch import pack
 from kotya.tasks.packed_batch import read as read_batch
 from kotya.text.sequences import Encoded, encode
-from tiny_encoders import STEMS
+from tiny_encoders import STEMS, make
 from tiny_folders import change, texts, tokenizer, wordpiece, write
 
 FAMILIES = ("bert", "roberta", "distilbert", "modernbert", "longformer", "big_bird")
@@ -284,6 +284,12 @@ def test_a_tokenizer_of_another_model(tmp_path: Path) -> None:
     bigger.save(str(tmp_path / "theirs" / "tokenizer.json"))
     with pytest.raises(KotyaError, match="these files do not belong together"):
         read(str(tmp_path / "theirs"))
+    write("bert", "Model", tmp_path / "wide")
+    make("bert", "Model", vocab_size=2000).save_pretrained(tmp_path / "wide")
+    with pytest.raises(
+        KotyaError, match=r"pieces, but the model's matrix has 2,000 rows: .* not belong together"
+    ):
+        read(str(tmp_path / "wide"))
 
 
 def test_no_pickle_is_loaded(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def recipe_set(model: Path, part: str) -> tuple[TextSource, TextSource]:
     files = getattr(recipe.data, part) if isinstance(recipe, TranslationRecipe) else None
     if recipe is None or files is None:
         raise KotyaError(
-            f"{model}: its recipe names no {part} set; give two files: kotya evaluate MODEL SOURCE TARGET"
+            f"{model}: its recipe names no {part} set; name a text and its reference translation by hand"
         )
     source, target = files.open(recipe.data_root())
     return source, target

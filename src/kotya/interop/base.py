@@ -23,9 +23,10 @@ def with_imported_base(recipe: TaskRecipe, say: Callable[[str], None]) -> TaskRe
         json.dumps([content_hash(path) for path in files]).encode(), digest_size=16
     ).hexdigest()
     folder = cache_folder().parent / "bases" / name
-    if not folder.exists():
+    known = folder.exists()
+    if not known:
         import_model(str(base), folder)
-        say(f"{base}: imported to {folder}")
+    say(f"{base}: {'imported before, to' if known else 'imported to'} {folder}")
     return recipe.model_copy(update={"base": folder})
 
 

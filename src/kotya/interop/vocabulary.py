@@ -48,6 +48,11 @@ def read_vocabulary(folder: Path, model_type: str, size: int) -> Vocabulary:
             raise KotyaError(f"{folder}: its tokenizer has no piece {name!r}, its {KEYS[role]}")
         roles[role] = ids[name]
     missing = set(range(size)) - set(ids.values())
+    if len(missing) > size // 2:  # a padded matrix has a few rows too many
+        raise KotyaError(
+            f"{folder}: its tokenizer has {size - len(missing):,} pieces, but the model's matrix has {size:,} rows: "
+            "these files do not belong together"
+        )
     ids |= {f"[no piece {number}]": number for number in sorted(missing)}
     content["model"]["vocab"] = _with_scores(content["model"]["vocab"], ids) if kind == "Unigram" else ids
     tokenizer = Tokenizer.from_str(json.dumps(content))
