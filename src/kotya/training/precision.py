@@ -10,7 +10,7 @@ import torch
 def multiplies_bf16(device: torch.device) -> bool:
     """Whether the device has instructions for products of bfloat16 (AVX512-BF16, AMX, tensor cores from Ampere on)."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return False
