@@ -173,7 +173,7 @@ def texts(place: Place, name: str, recipe: Any) -> list[str]:
         generator, *options = task.generated
         made = root / Path(recipe.data.dev).parent
         if not (made / "test.tsv").exists():
-            few = ["--examples", "8", "4", "4"] if place.trial else []
+            few = ["--examples", "60", "4", "4"] if place.trial else []
             subprocess.run([sys.executable, HERE / f"{generator}.py", made, *options, *few], check=True)
     elif place.trial:
         for file in (*recipe.data.train, recipe.data.dev):

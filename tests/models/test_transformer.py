@@ -315,4 +315,4 @@ def test_attention_that_a_decoder_cannot_have_is_refused(options: dict[str, Any]
 
 @pytest.mark.parametrize("attention", ["full", "global", "random", "linear", "linformer", ["global", "full"]])
 def test_attention_that_does_not_ask_how_long_the_target_is_reads_the_source(attention: Any) -> None:
-    TransformerConfig(cross_attention=attention)
+    TransformerConfig(encoder_layers=2, decoder_layers=2, cross_attention=attention)
