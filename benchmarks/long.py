@@ -14,7 +14,6 @@ are. All others have equal updates, and their time is in the table.
 
 import argparse
 import gzip
-import itertools
 import json
 import math
 import statistics
@@ -27,7 +26,9 @@ from typing import Any
 
 import bert_texts
 import machine
+from kotya import folder as folders
 from kotya import recipe as recipes
+from kotya.text.corpus import read_lines
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -92,7 +93,7 @@ TASKS = {
     ),
     "characters": Task(
         "characters",
-        "nll",
+        "bits",
         {"growing windows": (), **by("model.attention", full="full", window="{kind: window, left: 128}")},
         minutes=30,
     ),
@@ -148,6 +149,8 @@ def cell(place: Place, name: str, one: str, seed: int) -> None:
         elif task.minutes:
             changes += updates(fitting(run.with_name(f"{run.name}-probe"), file, changes, task.minutes))
         metrics, seconds = train(run, file, changes)
+        if task.metric == "bits":
+            metrics["bits"] = bits(run, recipes.read(file, changes), metrics["nll"])
         content = {"task": name, "cell": one, "seed": seed, "metrics": metrics, "seconds": round(seconds, 1)}
         path.write_text(json.dumps({**content, "machine": machine.describe()}), encoding="utf-8")
     (place.folder / "tables.md").write_text(tables(place.folder), encoding="utf-8")
@@ -177,17 +180,18 @@ def texts(place: Place, name: str, recipe: Any) -> list[str]:
             subprocess.run([sys.executable, HERE / f"{generator}.py", made, *options, *few], check=True)
     elif place.trial:
         for file in (*recipe.data.train, recipe.data.dev):
-            beginning(root / file, place.data / file)
+            thinned(root / file, place.data / file)
         root = place.data
     return [f"data.root={root}"]
 
 
-def beginning(source: Path, copy: Path, lines: int = 40) -> None:
-    """Its first lines, in a file of the same kind."""
+def thinned(source: Path, copy: Path, lines: int = 40) -> None:
+    """About so many of its lines, evenly, for labels may stand in order; in a file of the same kind."""
     copy.parent.mkdir(parents=True, exist_ok=True)
     opened = gzip.open if source.suffix == ".gz" else open
     with opened(source, "rt", encoding="utf-8") as file, opened(copy, "wt", encoding="utf-8") as few:
-        few.writelines(itertools.islice(file, lines))
+        every = file.readlines()
+        few.writelines(every[:: max(1, len(every) // lines)])
 
 
 def fitting(run: Path, file: Path, changes: list[str], minutes: float) -> int:
@@ -209,6 +213,16 @@ def train(run: Path, file: Path, changes: list[str]) -> tuple[dict[str, float], 
     return best, sum(record.get("seconds_per_update", 0.0) for record in records)
 
 
+def bits(run: Path, recipe: Any, nll: float) -> float:
+    """Of a character of the dev set, of which line ends are none; each document's end is one piece."""
+    (vocabulary, _), documents = folders.read_vocabularies(run), 1
+    pieces = characters = 0
+    for line in read_lines(recipe.data_root() / recipe.data.dev):
+        pieces, characters = pieces + len(vocabulary.encode(line)), characters + len(line)
+        documents += not line.strip()
+    return nll / math.log(2) * (pieces + documents) / characters
+
+
 def log(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
@@ -226,14 +240,13 @@ def tables(folder: Path) -> str:
     cells = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.*.*.json"))]
     written = []
     for name, task in TASKS.items():
-        title = "bits a byte" if task.metric == "nll" else task.metric
+        title = "bits a character" if task.metric == "bits" else task.metric
         rows = [f"| {name} | {title} | by seed | minutes |", "|---|---|---|---|"]
         for one in task.cells:
             some = [cell for cell in cells if (cell["task"], cell["cell"]) == (name, one)]
             if not some:
                 continue
-            scale = 1 / math.log(2) if task.metric == "nll" else 1
-            values = [scale * cell["metrics"][task.metric] for cell in some]
+            values = [cell["metrics"][task.metric] for cell in some]
             by_seed = ", ".join(
                 f"{cell['seed']}: {value:.3f}" for cell, value in zip(some, values, strict=True)
             )

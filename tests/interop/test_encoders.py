@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sentencepiece
 import torch
 import transformers
 from torch import Tensor
@@ -180,6 +181,33 @@ def test_files_of_before_tokenizer_json(folders: dict[tuple[str, str], Path], tm
         after = import_model(str(source), tmp_path / f"{family}-old").vocabularies[0]
         assert after.roles == before.roles
         assert after.encode_batch([*texts(20), *HARD]) == before.encode_batch([*texts(20), *HARD])
+
+
+def test_a_sentencepiece_model_instead_of_tokenizer_json(tmp_path: Path) -> None:
+    """BigBird's own file: pieces are those of sentencepiece, ids their places in it."""
+    source = tmp_path / "theirs"
+    made = write("big_bird", "Model", source)
+    (tmp_path / "lines.txt").write_text("".join(f"{line}\n" for line in texts(300)), encoding="utf-8")
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(tmp_path / "lines.txt"),
+        model_prefix=str(source / "spiece"),
+        vocab_size=len(made),
+        hard_vocab_limit=False,
+        control_symbols="[CLS],[SEP],[MASK]",
+        pad_id=0,
+        eos_id=1,
+        bos_id=2,
+        unk_id=3,
+        minloglevel=2,
+    )
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        (source / name).unlink(missing_ok=True)
+    vocabulary = import_model(str(source), tmp_path / "ours").vocabularies[0]
+    original = sentencepiece.SentencePieceProcessor(model_file=str(source / "spiece.model"))
+    lines = [*texts(20), "naïve  Jürgen", "日本"]
+    assert vocabulary.encode_batch(lines) == original.encode(lines)
+    roles = {"pad": "<pad>", "unknown": "<unk>", "begin": "[CLS]", "end": "[SEP]", "mask": "[MASK]"}
+    assert vocabulary.roles == {role: original.piece_to_id(piece) for role, piece in roles.items()}
 
 
 def test_what_stands_on_the_encoder_says_the_task(
