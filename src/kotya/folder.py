@@ -73,9 +73,9 @@ def create(
     config: FolderConfig,
     vocabularies: Vocabularies,
     recipe: TaskRecipe | None,
-    model: nn.Module | None,
+    tensors: Mapping[str, Tensor] | None,
 ) -> None:
-    """Write a new folder, whole or not at all; without a model its weights follow later.
+    """Write a new folder, whole or not at all; without weights they follow later.
 
     Raises KotyaError where `path` holds something already.
     """
@@ -93,8 +93,8 @@ def create(
                 target.save(building / "target.tokenizer.json")
         if recipe is not None:
             write_text(building / "recipe.yaml", recipe.to_yaml())
-        if model is not None:
-            save_weights(building / WEIGHTS, weights(model))
+        if tensors is not None:
+            save_weights(building / WEIGHTS, tensors)
         building.chmod(0o777 & ~umask())
         building.rename(path)
     finally:
@@ -168,7 +168,8 @@ def adapt(model: nn.Module, config: AdaptConfig, tensors: dict[str, Tensor], bas
     Raises KotyaError where they are not those it needs.
     """
     taken = base_weights(model, base)
-    fresh = [name for name, _ in model.named_parameters() if name not in taken]
+    # what the adapter has of its own comes first: a head where the base has one too
+    fresh = [name for name, _ in model.named_parameters() if name not in taken or name in tensors]
     assign(model, taken | {name: tensors[name] for name in fresh if name in tensors}, path)
     attach(model, config, fresh=fresh)
     fill(own(model, fresh=fresh), tensors, path)

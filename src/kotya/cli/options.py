@@ -29,6 +29,9 @@ LengthPenalty = Annotated[float | None, typer.Option(min=0, callback=finite, hel
 CoveragePenalty = Annotated[
     float | None, typer.Option(min=0, callback=finite, help="β of the coverage penalty (Wu et al. 2016).")
 ]
+Base = Annotated[
+    Path | None, typer.Option(help="Of an adapter: where its base lies, if not where it was trained on it.")
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")]
 Precision = Annotated[str, typer.Option(help="float32 or bf16.")]
 

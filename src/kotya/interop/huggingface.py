@@ -35,7 +35,11 @@ def import_model(source: str, output: Path) -> Imported:
     folders.check_free(output)
     found = read(source)
     folders.create(
-        output, config=found.config, vocabularies=found.vocabularies, recipe=None, model=found.model
+        output,
+        config=found.config,
+        vocabularies=found.vocabularies,
+        recipe=None,
+        tensors=folders.weights(found.model),
     )
     return found
 

@@ -26,10 +26,9 @@ def average(sources: Sequence[Path], output: Path, *, last: int | None = None) -
     run = owner(chosen[0])
     tensors = checkpoint.average(chosen)
     config, vocabularies = folders.read_config(run), folders.read_vocabularies(run)
-    model = build_empty(lambda: config.build(vocabularies))
-    folders.assign(model, tensors, run)
+    folders.assign(build_empty(lambda: config.build(vocabularies)), tensors, run)
     folders.create(
-        output, config=config, vocabularies=vocabularies, recipe=folders.read_recipe(run), model=model
+        output, config=config, vocabularies=vocabularies, recipe=folders.read_recipe(run), tensors=tensors
     )
     return chosen
 

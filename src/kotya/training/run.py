@@ -68,7 +68,7 @@ def train(
         learned = own(model, fresh=fresh)
         reporter.say(weigh(learned, count))
     if known is None:
-        folders.create(run, config=config, vocabularies=prepared.vocabularies, recipe=recipe, model=None)
+        folders.create(run, config=config, vocabularies=prepared.vocabularies, recipe=recipe, tensors=None)
         note_data(recipe, run)
     loop = Loop(model, learned, prepared.task, recipe.training, run, place, reporter)
     if known is not None:
