@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kotya import recipe as recipes
-from kotya.adapt.attach import AdaptConfig, attach, own
+from kotya.adapt.attach import NAME, AdaptConfig, attach, own
 from kotya.errors import Fault, KotyaError
 from kotya.files import replacing, umask, write_text
 from kotya.models.empty import build_empty
@@ -42,6 +42,7 @@ from kotya.text.vocabulary import Vocabulary
 WEIGHTS = "model.safetensors"
 ENCODER, POOLER, FORM = "encoder.", "encoder.pooler.", ".attention.form."
 """What the names of an encoder's weights begin with in every model over one; what a base may lack."""
+DECODER = "decoder."
 
 
 FOLDERS: dict[str, type[FolderConfig]] = {
@@ -162,24 +163,38 @@ def load(
     return LoadedModel(model.to(place, dtype).eval(), config, vocabularies, read_recipe(path))
 
 
-def adapt(model: nn.Module, config: AdaptConfig, tensors: dict[str, Tensor], base: Path, path: Path) -> None:
+def adapt(
+    model: nn.Module,
+    config: AdaptConfig,
+    tensors: dict[str, Tensor],
+    base: Path,
+    path: Path,
+    *,
+    name: str = NAME,
+    encoder: nn.Module | None = None,
+) -> None:
     """Make a model built without memory that of a base with an adapter, whose weights are `tensors`, read from `path`.
 
+    `encoder`: of another model over the same base, to which the adapter is added by its `name`.
     Raises KotyaError where they are not those it needs.
     """
     taken = base_weights(model, base)
-    # what the adapter has of its own comes first: a head where the base has one too
-    fresh = [name for name, _ in model.named_parameters() if name not in taken or name in tensors]
-    assign(model, taken | {name: tensors[name] for name in fresh if name in tensors}, path)
-    attach(model, config, fresh=fresh)
-    fill(own(model, fresh=fresh), tensors, path)
+    # what the folder holds comes before what the base has: an imported adapter may bring a pooler
+    fresh = trained_beside(model, taken.keys() - tensors.keys())
+    assign(model, taken | {one: tensors[one] for one in fresh if one in tensors}, path)
+    if encoder is not None:
+        model.encoder = encoder
+    attach(model, config, fresh=fresh, name=name)
+    fill(own(model, name, fresh=fresh), tensors, path)
 
 
 def base_weights(model: nn.Module, base: Path) -> dict[str, Tensor]:
     """The weights of a base that the model has a place for: all of the encoder's, of a translator all there are.
 
-    Raises KotyaError where one is missing or of another shape.
+    Raises KotyaError where one is missing or of another shape, and for a base that is itself an adapter.
     """
+    if read_config(base).adapter is not None:
+        raise KotyaError(f"{base}: an adapter, where a whole model is needed; kotya merge makes one of it")
     wanted = dict(model.named_parameters())
     tensors = stretched(read_weights(base / WEIGHTS), wanted)
     taken = {
@@ -199,12 +214,18 @@ def base_weights(model: nn.Module, base: Path) -> dict[str, Tensor]:
     return taken
 
 
+def trained_beside(model: nn.Module, taken: Iterable[str]) -> list[str]:
+    """The weights that an adapter's folder holds besides its layers: the head, and what the base has not."""
+    known = set(taken)
+    return [
+        name
+        for name, _ in model.named_parameters()
+        if name not in known or not name.startswith((ENCODER, DECODER))
+    ]
+
+
 def describe_base(base: Path, run: Path, config: AdaptConfig) -> AdapterOf:
-    """What the folder of an adapter says of its base. Raises KotyaError where that is itself an adapter."""
-    if read_config(base).adapter is not None:
-        raise KotyaError(
-            f"{base}: an adapter; what is adapted is a whole model (kotya merge makes one of it)"
-        )
+    """What the folder of an adapter says of its base."""
     lies = os.path.relpath(base.resolve(), run.resolve())
     return AdapterOf(base=lies, content=content_hash(base / WEIGHTS), adapt=config)
 

@@ -154,7 +154,7 @@ def test_texts(base: Path, printed: Command) -> None:
         (["train", "--task", "tagging", "--data", "nowhere"], "nowhere: there is no such file"),
         (["train", "--task", "tagging", "--data", "tags"], "starts from a model: --base"),
         (["train", "--task", "tagging", "--data", "labels", "--base", "bert"], "labels:1: "),
-        (["train", "--data", "labels"], "--data, --dev and --base go with --task"),
+        (["train", "--data", "labels"], "--data and --dev go with --task"),
         (["predict", "bert", "labels", "--trec"], "--trec means nothing to this model"),
         (["predict", "bert", "labels"], "there is no [MASK] in"),
         (["generate", "bert", "Anna"], "no language model"),

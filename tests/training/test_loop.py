@@ -146,8 +146,10 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_last_checkpoint(
     recipe = small_recipe(corpus)
     train(recipe, run, reporter=Silent())
     task = prepared(corpus)
+    model = recipe.model.build(len(task.source), len(task.source))
     loop = Loop(
-        recipe.model.build(len(task.source), len(task.source)),
+        model,
+        dict(model.named_parameters()),
         task,
         TrainingConfig(updates=99),
         run,

@@ -59,12 +59,12 @@ class Route:
     """By how many rows there are in all: of every adapter in the batch, its own. (One token a text: both are alike.)"""
 
 
-_ROUTE: ContextVar[Route | None] = ContextVar("adapters of the rows", default=None)
+_ROUTE: ContextVar[Route | str | None] = ContextVar("adapters of the rows", default=None)
 
 
 @contextmanager
-def routed(route: Route) -> Iterator[None]:
-    """Within it, in this thread, adapters work on the rows that the route says."""
+def routed(route: Route | str) -> Iterator[None]:
+    """Within it, in this thread, adapters work on the rows that the route says; or the one of that name on all."""
     token = _ROUTE.set(route)
     try:
         yield
@@ -72,22 +72,26 @@ def routed(route: Route) -> Iterator[None]:
         _ROUTE.reset(token)
 
 
-def _only(parts: nn.ModuleDict) -> Part:
-    (part,) = parts.values()
+def _one(parts: nn.ModuleDict, route: str | None) -> Part | None:
+    """The part that works on all rows; None where the adapter that was chosen has none here."""
+    if route is None:
+        (part,) = parts.values()
+    elif route in parts:
+        part = parts[route]
+    else:
+        return None
     assert isinstance(part, Part)
     return part
 
 
 def _changed(x: Tensor, y: Tensor, base: nn.Module, parts: nn.ModuleDict) -> Tensor:
     route = _ROUTE.get()
-    if route is None:
-        changed: Tensor = _only(parts)(x, y, base)
-        return changed
-    chosen = {name: rows for name, rows in route.rows[len(x)].items() if name in parts}
-    for name, rows in chosen.items():
-        if len(rows) == len(x):
-            return torch.as_tensor(parts[name](x, y, base))
-        y = y.index_copy(0, rows, parts[name](x.index_select(0, rows), y.index_select(0, rows), base))
+    if not isinstance(route, Route):
+        part = _one(parts, route)
+        return y if part is None else torch.as_tensor(part(x, y, base))
+    for name, rows in route.rows[len(x)].items():
+        if name in parts:
+            y = y.index_copy(0, rows, parts[name](x.index_select(0, rows), y.index_select(0, rows), base))
     return y
 
 
@@ -119,7 +123,11 @@ class AdaptedLinear(nn.Linear):
     def weight(self) -> Float[Tensor, "outputs inputs"]:  # type: ignore[override]
         if self.merged is not None:
             return self.merged
-        part = _only(self.parts)
+        route = _ROUTE.get()
+        assert not isinstance(route, Route)  # rows of several adapters have no one weight
+        part = _one(self.parts, route)
+        if part is None:
+            return self.base.weight
         assert isinstance(part, WeightPart)
         return part.weight(self.base.weight)
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from kotya.cli.options import Device, Precision, finite
+from kotya.cli.options import Base, Device, Precision, finite
 
 
 def generate(
@@ -40,6 +40,7 @@ def generate(
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of drawing; 1 without it.")] = None,
+    base: Base = None,
     device: Device = "cpu",
     precision: Precision = "float32",
 ) -> None:
@@ -59,7 +60,7 @@ def generate(
     if beam is not None and given:
         raise KotyaError("--beam searches, and the options of sampling draw instead: one or the other")
     count = prepare_workers(1 if prompt is not None else None, device)
-    generator = load_single(model, device=device, precision=precision)
+    generator = load_single(model, base=base, device=device, precision=precision)
     if not isinstance(generator, Generator):
         raise KotyaError(f"{model}: no language model; `kotya predict` asks models of the other tasks")
     sampling = None if beam is not None else SamplingConfig.model_validate(given)

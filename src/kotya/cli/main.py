@@ -35,6 +35,7 @@ COMMANDS = {
     "vocabulary": "Byte-pair encoding: learn it, apply it, watch it merge.",
     "show": "Pictures: positions, heads, beam trees, what length does, what a BERT reads, who attends to whom.",
     "average": "Average checkpoints into one model.",
+    "merge": "Make adapters part of their base.",
     "import": "Make a model folder from another library's model.",
     "export": "Write a model folder in the form of another library.",
     "benchmark": "How fast a model is on this machine.",

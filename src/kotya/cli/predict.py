@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kotya.cli.options import Device, Precision
+from kotya.cli.options import Base, Device, Precision
 
 
 class Tags(StrEnum):
@@ -42,6 +42,7 @@ def predict(
     tags: Annotated[
         Tags | None, typer.Option(help="Read CoNLL, a word a line, and write it with tags in this scheme.")
     ] = None,
+    base: Base = None,
     device: Device = "cpu",
     precision: Precision = "float32",
 ) -> None:
@@ -71,7 +72,7 @@ def predict(
     from kotya.text.corpus import read_input
 
     prepare_workers(1, device)
-    opened = load_single(model, device=device, precision=precision)
+    opened = load_single(model, base=base, device=device, precision=precision)
     options = {"--columns": columns, "--stride": stride, "--trec": trec or None, "--tags": tags}
     known = {
         Classifier: ("--columns", "--stride"),

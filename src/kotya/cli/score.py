@@ -7,6 +7,7 @@ import typer
 
 from kotya.cli.options import (
     AllowCode,
+    Base,
     CoveragePenalty,
     Device,
     Ensemble,
@@ -28,6 +29,7 @@ def score(
     normalization: Normalization = None,
     length_penalty: LengthPenalty = None,
     coverage_penalty: CoveragePenalty = None,
+    base: Base = None,
     device: Device = "cpu",
     allow_code: AllowCode = False,
     precision: Precision = "float32",
@@ -44,7 +46,7 @@ def score(
     from kotya.inference.loading import load_translator
 
     prepare_workers(1, device)
-    translator = load_translator([model, *(ensemble or [])], device=device, precision=precision)
+    translator = load_translator([model, *(ensemble or [])], base=base, device=device, precision=precision)
     config = chosen(
         translator,
         normalization=normalization,

@@ -34,7 +34,10 @@ def train(
     ] = None,
     base: Annotated[
         Path | None,
-        typer.Option(help="An encoder to start from: a model folder, or a folder of Hugging Face's."),
+        typer.Option(
+            help="What to start from: a model folder (with --source and --target a translator), or an encoder's of "
+            "Hugging Face's."
+        ),
     ] = None,
     dev_source: Annotated[
         Path | None, typer.Option(help="Held-out text; part of the rest by default.")
@@ -68,6 +71,8 @@ def train(
 
     Example: kotya train --task tagging --data train.conll --base runs/minilm training.epochs=5
 
+    Example: kotya train --task classification --data train.tsv --base runs/minilm adapt.kind=lora
+
     Example: kotya train --output runs/ru-en --resume training.updates=20000
     """
     import json
@@ -88,8 +93,10 @@ def train(
     overrides = [word for word in recipe or [] if "=" in word]
     if len(files) > 1:
         raise KotyaError(f"one recipe at a time; {files[1]} is the second")
-    if task is None and (data or dev is not None or base is not None):
-        raise KotyaError("--data, --dev and --base go with --task; a recipe has keys")
+    if task is None and (data or dev is not None):
+        raise KotyaError("--data and --dev go with --task; a recipe has keys")
+    if base is not None and task is None and source is None and target is None:
+        raise KotyaError("--base goes with --task, or with --source and --target; a recipe has a key")
     if task is not None:
         if files or source is not None or target is not None or not data:
             raise KotyaError("--task goes with --data FILE, and with no recipe")
@@ -107,7 +114,9 @@ def train(
             raise KotyaError(
                 "--vocabulary is given once for both languages, or twice: the source's, the target's"
             )
-        chosen, why = recipe_for(source, target, held, overrides, vocabularies=vocabulary or [])
+        if base is not None and vocabulary:
+            raise KotyaError(f"the base {base} brings its own vocabulary; leave one of the two out")
+        chosen, why = recipe_for(source, target, held, overrides, vocabularies=vocabulary or [], base=base)
         for reason in why:
             terminal.say(reason)
         folder = output or Path("runs") / run_name(source, target)

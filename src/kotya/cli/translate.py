@@ -8,6 +8,7 @@ import typer
 from kotya.cli.alignments import AtStep, Format, Head, Layer
 from kotya.cli.options import (
     AllowCode,
+    Base,
     CoveragePenalty,
     Device,
     Ensemble,
@@ -89,6 +90,7 @@ def translate(
         Path | None, typer.Option(help="Write the beam trees to this file, a JSON object a line.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Batches at once; all cores without it.")] = None,
+    base: Base = None,
     device: Device = "cpu",
     allow_code: AllowCode = False,
     precision: Precision = "float32",
@@ -119,7 +121,7 @@ def translate(
     if nbest is None and sample is not None and sample > 1 and mbr is None:
         nbest = sample  # whoever draws N wants to see N
     count = prepare_workers(workers, device)
-    translator = load_translator([model, *(ensemble or [])], device=device, precision=precision)
+    translator = load_translator([model, *(ensemble or [])], base=base, device=device, precision=precision)
     choice = chosen(
         translator,
         beam=beam,

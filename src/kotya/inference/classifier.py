@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from kotya.errors import KotyaError
 from kotya.inference.arriving import arriving
@@ -48,13 +49,14 @@ class Classifier:
         With `stride` a text that is too long is read in windows that begin so many pieces apart, and the mean of their
         answers counts. Raises KotyaError for a text where the model needs a pair, or the other way round.
         """
-        for group in arriving(map(self._checked, texts), GROUP):
+        for group in arriving(map(self.checked, texts), GROUP):
             rows = windows(self.vocabulary, group, self.config.model.max_length, stride)
             self.cut += sum(any(one.cut for one in row) for row in rows)
             for outputs in predict_windows(self.model, rows):
-                yield self._prediction(outputs)
+                yield self.prediction(outputs)
 
-    def _checked(self, texts: Texts) -> tuple[str, ...]:
+    def checked(self, texts: Texts) -> tuple[str, ...]:
+        """The one or two sides of what is to be read. Raises KotyaError where the model reads the other."""
         sides = (texts,) if isinstance(texts, str) else texts
         expected = (self.config.texts,) if self.config.texts else (1, 2)
         if len(sides) not in expected:
@@ -66,7 +68,8 @@ class Classifier:
             )
         return sides
 
-    def _prediction(self, outputs: torch.Tensor) -> Prediction:
+    def prediction(self, outputs: Float[Tensor, "windows outputs"]) -> Prediction:
+        """What the model's outputs for the windows of a text mean."""
         if not self.config.labels:
             return Prediction(None, {}, float(outputs.mean(0)[0]))
         shares = outputs.softmax(-1).mean(0).tolist()

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, overload
 
 import torch
 from torch import nn
 
 from kotya import folder
+from kotya.adapt.place import merge
 from kotya.attention.custom import own_code, own_code_allowed
 from kotya.errors import KotyaError
+from kotya.inference.adapted import Adapters, share_encoder
 from kotya.inference.classifier import Classifier
 from kotya.inference.generator import Generator
 from kotya.inference.mask_filler import MaskFiller
@@ -34,26 +37,78 @@ Predictor = Classifier | Ranker | Tagger | MaskFiller
 """What `kotya predict` uses."""
 
 
+@overload
 def load(
     path: str | Path | Sequence[str | Path],
     *,
+    base: str | Path | None = None,
     device: str = "cpu",
     precision: str = "float32",
     allow_code: bool = False,
-) -> Translator | Predictor | Generator:
-    """Open a model folder; what it gives depends on its task. Raises KotyaError where it is no whole model."""
+) -> Translator | Predictor | Generator: ...
+@overload
+def load(
+    path: str | Path,
+    *,
+    adapters: Sequence[str | Path],
+    device: str = "cpu",
+    precision: str = "float32",
+    allow_code: bool = False,
+) -> Adapters: ...
+def load(
+    path: str | Path | Sequence[str | Path],
+    *,
+    adapters: Sequence[str | Path] | None = None,
+    base: str | Path | None = None,
+    device: str = "cpu",
+    precision: str = "float32",
+    allow_code: bool = False,
+) -> Translator | Predictor | Generator | Adapters:
+    """Open a model folder; what it gives depends on its task. Raises KotyaError where it is no whole model.
+
+    `adapters`: folders of adapters for the model in `path`, each to be asked by its name. `base`: where the base of an
+    adapter in `path` lies, if not where it was trained on it.
+    """
     first = Path(path) if isinstance(path, str | Path) else Path(path[0])
+    if adapters is not None:
+        return load_adapters(first, adapters, device=device, precision=precision, allow_code=allow_code)
+    origin = Path(base) if base is not None else None
     if (not isinstance(path, str | Path) and len(path) > 1) or folder.read_config(
         first
     ).task == "translation":
-        return load_translator(path, device=device, precision=precision, allow_code=allow_code)
-    return load_single(first, device=device, precision=precision)
+        return load_translator(path, base=origin, device=device, precision=precision, allow_code=allow_code)
+    return load_single(first, base=origin, device=device, precision=precision)
 
 
-def load_single(path: Path, *, device: str = "cpu", precision: str = "float32") -> Predictor | Generator:
+def load_adapters(
+    base: Path, adapters: Sequence[str | Path], *, device: str, precision: str, allow_code: bool
+) -> Adapters:
+    """A base with adapters, by the names of their folders. Raises KotyaError where one is of another base."""
+    paths = {Path(one).resolve().name: Path(one) for one in adapters}
+    if len(paths) < len(adapters) or not adapters:
+        raise KotyaError("adapters: folders with names of their own, one at least")
+    for path in paths.values():
+        if folder.read_config(path).adapter is None:
+            raise KotyaError(f"{path}: a whole model, no adapter")
+    shared = share_encoder(base, paths, device, checked_precision(precision))
+    if shared is not None:
+        return Adapters(shared.predictors, shared)
+    options: dict[str, Any] = {
+        "base": base,
+        "device": device,
+        "precision": precision,
+        "allow_code": allow_code,
+    }
+    return Adapters({name: load(path, **options) for name, path in paths.items()})
+
+
+def load_single(
+    path: Path, *, base: Path | None = None, device: str = "cpu", precision: str = "float32"
+) -> Predictor | Generator:
     """Open the folder of a model that works alone. Raises KotyaError for one that only others can start from."""
-    loaded = folder.load(path, device, checked_precision(precision))
+    loaded = folder.load(path, device, checked_precision(precision), base=base)
     model, vocabulary = loaded.model.requires_grad_(False), loaded.vocabularies[0]
+    merge(model)
     match loaded.config:
         case ClassificationFolder() as config:
             assert isinstance(model, SequenceModel)
@@ -85,19 +140,21 @@ def checked_precision(name: str) -> torch.dtype:
 def load_translator(
     path: str | Path | Sequence[str | Path],
     *,
+    base: Path | None = None,
     device: str = "cpu",
     precision: str = "float32",
     allow_code: bool = False,
 ) -> Translator:
     """Open the folder of a translator. Several folders make an ensemble, whose vocabularies must be equal.
 
-    `allow_code` lets a model use a score of the person's own, by its dotted path.
+    `base`: where that of an adapter lies, if not where it lay. `allow_code` lets a model use a score of the person's
+    own, by its dotted path.
     Raises KotyaError where a folder is no whole translator, the device is not there, or vocabularies differ.
     """
     paths = [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
     kind = checked_precision(precision)
     with own_code(allow_code or own_code_allowed()):
-        models = [folder.load(one, device, kind, task="translation") for one in paths]
+        models = [folder.load(one, device, kind, task="translation", base=base) for one in paths]
     first, config = models[0], models[0].config
     assert isinstance(config, TranslationFolder)
     for one, model in zip(paths[1:], models[1:], strict=True):

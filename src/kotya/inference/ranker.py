@@ -3,6 +3,10 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
+from jaxtyping import Float
+from torch import Tensor
+
+from kotya.errors import KotyaError
 from kotya.inference.arriving import arriving
 from kotya.models.heads import SequenceModel
 from kotya.tasks.packed_batch import predict_windows
@@ -32,7 +36,17 @@ class Ranker:
             rows = windows(self.vocabulary, group, self.config.model.max_length, stride)
             self.cut += sum(any(one.cut for one in row) for row in rows)
             for outputs in predict_windows(self.model, rows):
-                yield float(outputs.max())
+                yield self.prediction(outputs)
+
+    def checked(self, pair: tuple[str, str]) -> tuple[str, str]:
+        """Query and document. Raises KotyaError where it is something else."""
+        if isinstance(pair, str) or len(pair) != 2:
+            raise KotyaError(f"this model reads a query and a document, not {str(pair)[:60]!r}")
+        return pair
+
+    def prediction(self, outputs: Float[Tensor, "windows 1"]) -> float:
+        """The best of the windows."""
+        return float(outputs.max())
 
     def rank(
         self, query: str, documents: Sequence[str], *, stride: int | None = None

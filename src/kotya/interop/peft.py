@@ -110,6 +110,9 @@ def export_peft(path: Path, output: Path, base: Path | None = None) -> str:
     model = folders.load(path, base=origin).model
     names = _names(config, folders.read_vocabularies(origin)[0], path)
     changes, kept = _taken_apart(folders.read_weights(path / folders.WEIGHTS))
+    before = folders.read_weights(origin / folders.WEIGHTS)
+    if names.head not in TASK_TYPES:
+        kept = {name: tensor for name, tensor in kept.items() if not _same(tensor, before.get(name))}
     _check_said(changes, kept, names, path)
     if names.head in TASK_TYPES:  # theirs keeps the whole of what stands on the encoder, trained or not
         kept |= {
@@ -118,7 +121,7 @@ def export_peft(path: Path, output: Path, base: Path | None = None) -> str:
             if not name.startswith(folders.ENCODER) or name.startswith(folders.POOLER)
             if not names.inside(names.theirs(name))
         }
-    stacked = _stacked(changes, names, folders.read_weights(origin / folders.WEIGHTS))
+    stacked = _stacked(changes, names, before)
     rank = max(len(change.down) for change in stacked.values())
     tensors = {
         f"{PREFIX}{module}.{kind}": tensor
@@ -349,17 +352,18 @@ def import_peft(source: Path, output: Path, base: Path | None) -> ImportedAdapte
             ours.setdefault(one, []).append(name)
     changes, kept = _read(stored, ours, names, weights)
     before = folders.read_weights(base / folders.WEIGHTS)
-    kept = {
-        name: tensor
-        for name, tensor in kept.items()
-        if _is_norm(name) or name not in before or not torch.equal(tensor, before[name])
-    }
+    beside = folders.trained_beside(model, before)
     for name, _ in model.named_parameters():
         if name not in before and name not in kept:
             raise KotyaError(
                 f"{weights}: {names.theirs(name)} is neither there nor in {base}: it was drawn at random where the "
                 "adapter was trained; name its module in modules_to_save"
             )
+    kept = {name: before[name] for name in beside if name not in kept} | {
+        name: tensor
+        for name, tensor in kept.items()
+        if name in beside or _is_norm(name) or not _same(tensor, before.get(name))
+    }
     if not changes:
         raise KotyaError(f"{weights}: there is no LoRA in it")
     rank, alpha = _uniform(said, changes, names, source / CONFIG)
@@ -520,6 +524,10 @@ def _trained_norms(kept: Mapping[str, Tensor], every: Iterable[str], path: Path)
     if trained and trained != norms:
         raise KotyaError(f"{path}: {sorted(trained)[0]} is trained, but not the norms of all layers")
     return bool(trained)
+
+
+def _same(tensor: Tensor, other: Tensor | None) -> bool:
+    return other is not None and torch.equal(tensor, other)
 
 
 def _is_norm(name: str) -> bool:

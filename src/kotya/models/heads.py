@@ -28,7 +28,10 @@ class SequenceModel(nn.Module):
     def forward(
         self, ids: Int[Tensor, "tokens"], packing: Packing, segments: Int[Tensor, "tokens"] | None = None
     ) -> Float[Tensor, "sequences outputs"]:
-        pooled = self.encoder.read(ids, packing, segments)
+        return self.answer(self.encoder.read(ids, packing, segments))
+
+    def answer(self, pooled: Float[Tensor, "sequences size"]) -> Float[Tensor, "sequences outputs"]:
+        """What the head makes of the vectors of texts."""
         # in float32 whatever the rest is in: scores that rank, and numbers, lie closer together than bfloat16 can tell
         weight, bias = self.head.weight.float(), self.head.bias.float()
         with torch.autocast(pooled.device.type, enabled=False):

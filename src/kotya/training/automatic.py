@@ -29,6 +29,8 @@ SIZES = (
     Size(1 << 62, "transformer-base", 0.1, 32_000, 5, 7e-4),
 )
 """Less data: a smaller model and vocabulary, more dropout, more passes (Sennrich and Zhang 2019)."""
+TUNING_EPOCHS = 5
+"""Of a translator that knows its languages already."""
 
 
 def run_name(source: Path, target: Path) -> str:
@@ -47,10 +49,12 @@ def recipe_for(
     overrides: Sequence[str] = (),
     *,
     vocabularies: Sequence[Path] = (),
+    base: Path | None = None,
 ) -> tuple[TaskRecipe, list[str]]:
     """The recipe and, line by line, what was chosen and why. Raises KotyaError for files that are bad input.
 
-    `vocabularies` are files to use instead of learning: one for both languages, or the source's and the target's.
+    `vocabularies` are files to use instead of learning: one for both languages, or the source's and the target's. A
+    `base` is a translator that is tuned to these files.
     """
     count = characters = 0
     for *_, one, two in parallel_marked(TextSource.of(source), TextSource.of(target)):
@@ -88,12 +92,19 @@ def recipe_for(
     }
     if len(vocabularies) == 2:
         content["model"]["share"] = "output"
+    chosen = f"{size.preset} with dropout {size.dropout}, {pieces}, {size.epochs} epochs"
+    if base is not None:
+        adapting = any(override.startswith("adapt") for override in overrides)
+        del content["vocabulary"], content["model"]
+        content["base"] = str(base)
+        content["training"] |= {"epochs": TUNING_EPOCHS, "learning_rate": 1e-3 if adapting else 2e-4}
+        chosen = f"{base} is tuned, {TUNING_EPOCHS} epochs"
     if dev is not None:
         content["data"]["dev"] = {"source": str(dev[0].absolute()), "target": str(dev[1].absolute())}
     for override in overrides:
         recipes.put(content, override)
     why = [
-        f"{count:,} pairs: {size.preset} with dropout {size.dropout}, {pieces}, {size.epochs} epochs",
+        f"{count:,} pairs: {chosen}",
         "pairs over 200 pieces, 9 times as long as their other side, repeated or not UTF-8 are left out",
         "dev set: " + (f"{dev[0]}, {dev[1]}" if dev else "pairs held out from the end of the training files"),
         *(f"set by hand: {override}" for override in overrides),

@@ -26,7 +26,16 @@ def average(sources: Sequence[Path], output: Path, *, last: int | None = None) -
     run = owner(chosen[0])
     tensors = checkpoint.average(chosen)
     config, vocabularies = folders.read_config(run), folders.read_vocabularies(run)
-    folders.assign(build_empty(lambda: config.build(vocabularies)), tensors, run)
+    if config.adapter is None:
+        folders.assign(build_empty(lambda: config.build(vocabularies)), tensors, run)
+    else:
+        base = folders.base_of(run, config.adapter)
+        folders.adapt(
+            build_empty(lambda: config.build(vocabularies)), config.adapter.adapt, tensors, base, run
+        )
+        config = config.model_copy(
+            update={"adapter": folders.describe_base(base, output, config.adapter.adapt)}
+        )
     folders.create(
         output, config=config, vocabularies=vocabularies, recipe=folders.read_recipe(run), tensors=tensors
     )
@@ -56,7 +65,14 @@ def check_alike(sources: Sequence[Path]) -> None:
         run = owner(source)
         if run == first:
             continue
-        unlike = differences(config.model, folders.read_config(run).model)
+        other = folders.read_config(run)
+        if (config.adapter and config.adapter.content) != (other.adapter and other.adapter.content):
+            raise KotyaError(
+                f"{source}: its base is not that of {sources[0]}; only equal models are averaged"
+            )
+        unlike = differences(config.model, other.model)
+        if config.adapter is not None and other.adapter is not None:
+            unlike |= differences(config.adapter.adapt, other.adapter.adapt)
         if unlike:
             found = ", ".join(f"{key}={theirs}, not {mine}" for key, (mine, theirs) in unlike.items())
             raise KotyaError(f"{source}: its model is not that of {sources[0]}: {found}")

@@ -64,8 +64,9 @@ def train(
                 f"{run}: an adapter for another base: the weights of {base} are not those it began with"
             )
         config = config.model_copy(update={"adapter": of})
-        attach(model, recipe.adapt, fresh=fresh)
-        learned = own(model, fresh=fresh)
+        beside = folders.trained_beside(model, taken)
+        attach(model, recipe.adapt, fresh=beside)
+        learned = own(model, fresh=beside)
         reporter.say(weigh(learned, count))
     if known is None:
         folders.create(run, config=config, vocabularies=prepared.vocabularies, recipe=recipe, tensors=None)

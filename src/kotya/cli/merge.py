@@ -1,0 +1,38 @@
+"""`kotya merge`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def merge(
+    adapters: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ADAPTER[=WEIGHT]...", help="Folders of adapters of one base; weight 1 by default."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
+    base: Annotated[
+        Path | None, typer.Option(help="Where the base lies, if not where the adapter was trained on it.")
+    ] = None,
+) -> None:
+    """Make an adapter part of its base: a whole model, as fast as the base alone. Several LoRAs add up.
+
+    Example: kotya merge runs/hotels --output runs/ru-en-hotels
+
+    Example: kotya merge runs/hotels=0.7 runs/news=0.3 --output runs/ru-en-both
+    """
+    from kotya.errors import KotyaError
+    from kotya.training.merging import merge as merge_adapters
+
+    chosen = []
+    for word in adapters:
+        name, equals, weight = word.rpartition("=")
+        try:
+            chosen.append((Path(name), float(weight)) if equals else (Path(word), 1.0))
+        except ValueError:
+            raise KotyaError(f"{word}: {weight!r} is no weight; write ADAPTER=0.5") from None
+    merge_adapters(chosen, output, base=base)
+    print(f"{output}: {', '.join(adapters)} and their base, in one")

@@ -1,0 +1,65 @@
+"""Adapters made part of their base: a model folder like any other, as fast as the base, that needs no base any more.
+
+Several LoRAs of one base add up: W' = W + Σ_i w_i (α_i/r_i) B_i A_i.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from kotya import folder as folders
+from kotya.adapt.attach import AdaptConfig, absorb
+from kotya.adapt.lora import LoRAConfig, combined
+from kotya.errors import KotyaError
+from kotya.models.empty import build_empty
+from kotya.tasks.settings import AdapterOf
+
+
+def merge(adapters: Sequence[tuple[Path, float]], output: Path, *, base: Path | None = None) -> None:
+    """Write the base of the adapters, changed by the sum of them, each as often as its weight says.
+
+    Raises KotyaError where they are of different bases or tasks, or cannot be added to weights.
+    """
+    folders.check_free(output)
+    (first, weight), *others = adapters
+    config = folders.read_config(first)
+    adapter = adapter_of(first)
+    origin = folders.base_of(first, adapter, base)
+    change: AdaptConfig = adapter.adapt
+    tensors = folders.read_weights(first / folders.WEIGHTS)
+    if others or weight != 1.0:
+        for path, _ in others:
+            if (
+                folders.base_of(path, adapter_of(path), origin)
+                and folders.read_config(path).task != config.task
+            ):
+                raise KotyaError(f"{path}: its task is not that of {first}; only LoRAs of one task add up")
+        changes = [plain_lora(path) for path, _ in adapters]
+        read = [folders.read_weights(path / folders.WEIGHTS) for path, _ in adapters]
+        change, tensors = combined(changes, read, [one for _, one in adapters])
+    vocabularies = folders.read_vocabularies(origin)
+    model = build_empty(lambda: config.build(vocabularies))
+    folders.adapt(model, change, tensors, origin, first / folders.WEIGHTS)
+    absorb(model)
+    folders.create(
+        output,
+        config=config.model_copy(update={"adapter": None}),
+        vocabularies=vocabularies,
+        recipe=None,
+        tensors=folders.weights(model),
+    )
+
+
+def adapter_of(path: Path) -> AdapterOf:
+    """What a folder says of its base. Raises KotyaError where it holds a whole model."""
+    adapter = folders.read_config(path).adapter
+    if adapter is None:
+        raise KotyaError(f"{path}: a whole model, no adapter")
+    return adapter
+
+
+def plain_lora(path: Path) -> LoRAConfig:
+    """How a folder adapts its base. Raises KotyaError where that is no LoRA."""
+    adapt = adapter_of(path).adapt
+    if not isinstance(adapt, LoRAConfig):
+        raise KotyaError(f"{path}: an adapter of kind {adapt.kind}; only LoRAs add up")
+    return adapt

@@ -1,0 +1,341 @@
+"""Adapters in models of every kind: where they stand, what is trained, and that nothing else ever changes."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+from torch import Tensor, nn
+
+from kotya.adapt.attach import AdaptConfig, absorb, attach, detach, own, targets
+from kotya.adapt.held import Int8Linear
+from kotya.adapt.lora import LoRAConfig, combined
+from kotya.adapt.place import AdaptedLinear, Route, merge, places, routed, unmerge
+from kotya.attention.packed import Packing
+from kotya.errors import KotyaError
+from kotya.models.bert import BertConfig
+from kotya.models.composed import ComposedConfig
+from kotya.models.heads import SequenceModel
+from kotya.models.lm import LanguageModelConfig
+from kotya.models.seq2seq import Seq2Seq
+from kotya.models.transformer import TransformerConfig
+
+PIECES = 12
+RNN = {"kind": "rnn", "size": 16, "embedding": 16}
+
+
+def composed(encoder: dict[str, Any], decoder: dict[str, Any]) -> nn.Module:
+    settings = {"kind": "seq2seq", "encoder": encoder, "decoder": decoder, "dropout": 0.0}
+    return ComposedConfig.model_validate(settings).build(PIECES, PIECES)
+
+
+def recurrent(kind: str, cell: str, **more: Any) -> nn.Module:
+    encoder = {**RNN, "cell": cell, "bidirectional": kind == "bahdanau"}
+    return composed(encoder, {"kind": kind, "cell": cell, "size": 16, "embedding": 16, **more})
+
+
+BLOCK: dict[str, Any] = {"size": 16, "heads": 2, "feed_forward": 32, "dropout": 0.0}
+MODELS: dict[str, Any] = {
+    "rnn tanh": lambda: recurrent("rnn", "tanh"),
+    "rnn gru": lambda: recurrent("rnn", "gru"),
+    "rnn lstm": lambda: recurrent("rnn", "lstm"),
+    "luong": lambda: recurrent("luong", "lstm", input_feeding=True),
+    "bahdanau": lambda: recurrent("bahdanau", "gru", readout=16),
+    "cnn": lambda: composed(
+        {"kind": "cnn", "size": 16, "embedding": 16, "layers": 2},
+        {"kind": "cnn", "size": 16, "embedding": 16, "layers": 2},
+    ),
+    "transformer": lambda: TransformerConfig(
+        kind="transformer", encoder_layers=1, decoder_layers=1, **BLOCK
+    ).build(PIECES, PIECES),
+    "bert": lambda: SequenceModel(BertConfig(layers=2, attention_dropout=0.0, **BLOCK).build(PIECES), 3),
+    "lm": lambda: LanguageModelConfig(kind="lm", layers=2, **BLOCK).build(PIECES),
+}
+ADAPTERS: dict[str, dict[str, Any]] = {
+    "lora": {"kind": "lora", "rank": 4},
+    "rslora": {"kind": "lora", "rank": 4, "scaling": "rank-stabilised"},
+    "dora": {"kind": "lora", "rank": 4, "dora": True},
+    "houlsby": {"kind": "houlsby", "size": 8},
+    "pfeiffer": {"kind": "pfeiffer", "size": 8},
+    "parallel": {"kind": "parallel", "size": 8},
+}
+EXACT = ("lora", "rslora")
+
+
+def config(**settings: Any) -> Any:
+    return TypeAdapter(AdaptConfig).validate_python(settings)
+
+
+def outputs(model: nn.Module, seed: int = 0) -> Tensor:
+    draw = torch.Generator().manual_seed(seed)
+    if isinstance(model, Seq2Seq):
+        source = torch.randint(PIECES, (3, 7), generator=draw)
+        target = torch.randint(PIECES, (3, 5), generator=draw)
+        return torch.as_tensor(model.decoder.output(model(source, torch.tensor([7, 4, 2]), target)))
+    ids = torch.randint(PIECES, (11,), generator=draw)
+    packing = Packing.of([3, 3, 5], torch.device("cpu"))
+    hidden = model(ids, packing)
+    return torch.as_tensor(hidden if isinstance(model, SequenceModel) else model.decoder.output(hidden))
+
+
+def built(kind: str) -> nn.Module:
+    torch.manual_seed(3)
+    model: nn.Module = MODELS[kind]()
+    return model.eval()
+
+
+@torch.no_grad()
+def shaken(parameters: dict[str, nn.Parameter], seed: int = 5) -> None:
+    """Adapters that are not at their start any more."""
+    draw = torch.Generator().manual_seed(seed)
+    for parameter in parameters.values():
+        parameter.add_(0.1 * torch.randn(parameter.shape, generator=draw))
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+@pytest.mark.parametrize("model", MODELS)
+def test_an_adapter_begins_at_the_base_is_all_that_is_trained_and_leaves_no_trace(
+    model: str, kind: str
+) -> None:
+    base = built(model)
+    before = {name: parameter.detach().clone() for name, parameter in base.named_parameters()}
+    names = {id(parameter): name for name, parameter in base.named_parameters()}
+    with torch.no_grad():
+        expected = outputs(base)
+    attach(base, config(**ADAPTERS[kind]))
+    mine = own(base)
+    with torch.no_grad():
+        found = outputs(base)
+    assert torch.equal(found, expected) if kind in EXACT else torch.allclose(found, expected, atol=0.05)
+
+    frozen = [one for one in base.parameters() if id(one) in names]
+    assert not any(parameter.requires_grad for parameter in frozen)
+    optimizer = torch.optim.Adam(mine.values(), lr=0.03)
+    torch.manual_seed(0)
+    aim = torch.randn(expected.shape)
+    losses = []
+    for _ in range(12):
+        loss = (outputs(base) - aim).square().mean()
+        loss.backward()
+        assert all(parameter.grad is not None for parameter in mine.values())
+        losses.append(float(loss.detach()))
+        optimizer.step()
+        optimizer.zero_grad()
+    assert losses[-1] < losses[0] - 1e-3
+    assert all(torch.equal(before[names[id(parameter)]], parameter) for parameter in frozen)
+
+    detach(base)
+    assert {name: id(one) for name, one in base.named_parameters()} == {
+        name: one for one, name in names.items()
+    }
+    with torch.no_grad():
+        assert torch.equal(outputs(base), expected)
+
+
+@pytest.mark.parametrize("kind", ["lora", "rslora", "dora"])
+@pytest.mark.parametrize("model", MODELS)
+def test_merged_is_unmerged_and_what_is_absorbed_needs_no_adapter(model: str, kind: str) -> None:
+    base = built(model)
+    names = [name for name, _ in base.named_parameters()]
+    attach(base, config(**ADAPTERS[kind], norms=True))
+    shaken(own(base))
+    with torch.no_grad():
+        apart = outputs(base)
+        merge(base)
+        assert torch.allclose(outputs(base), apart, atol=1e-5)
+        unmerge(base)
+        assert torch.equal(outputs(base), apart)
+        absorb(base)
+        assert torch.allclose(outputs(base), apart, atol=1e-5)
+    assert sorted(name for name, _ in base.named_parameters()) == sorted(names)
+
+
+def test_the_formulas_of_lora_and_dora_in_float64() -> None:
+    torch.manual_seed(0)
+    base = nn.Linear(6, 5).double()
+    x = torch.randn(4, 6, dtype=torch.float64)
+    for settings in ({}, {"scaling": "rank-stabilised"}, {"dora": True}):
+        holder = nn.ModuleDict({"layer": base})
+        chosen = config(kind="lora", rank=3, alpha=7.0, targets=["layer"], **settings)
+        attach(holder, chosen)
+        place = holder["layer"]
+        assert isinstance(place, AdaptedLinear)
+        holder.double()
+        shaken(own(holder))
+        part = place.parts["adapter"]
+        scale = 7.0 / (math.sqrt(3) if "scaling" in settings else 3)
+        weight = base.weight + scale * part.up @ part.down
+        if "dora" in settings:
+            weight = part.length[:, None] * weight / weight.norm(dim=1, keepdim=True)
+        expected = x @ weight.T + base.bias
+        assert torch.allclose(place(x), expected, atol=1e-12)
+        assert torch.allclose(place.weight, weight, atol=1e-12)
+        detach(holder)
+
+
+def test_dora_has_no_gradient_through_the_norm() -> None:
+    torch.manual_seed(0)
+    holder = nn.ModuleDict({"layer": nn.Linear(6, 5, bias=False)})
+    attach(holder, config(kind="lora", rank=2, targets=["layer"], dora=True))
+    shaken(own(holder))
+    part = holder["layer"].parts["adapter"]
+    x = torch.randn(4, 6)
+    holder["layer"](x).sum().backward()
+    found = part.up.grad.clone()
+    # the norm as a constant: the gradient of Σ y by B, written out
+    v = holder["layer"].base.weight + part.scale * part.up @ part.down
+    factor = (part.length / v.norm(dim=1)).detach()
+    expected = part.scale * factor[:, None] * (x.sum(0) @ part.down.T)[None, :]
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_bottlenecks_by_their_formula() -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(6, 5)
+    x = torch.randn(4, 6)
+    for kind in ("houlsby", "parallel"):
+        holder = nn.ModuleDict({"layer": layer})
+        attach(holder, config(kind=kind, size=3, activation="relu", targets=["layer"]))
+        shaken(own(holder))
+        part = holder["layer"].parts["adapter"]
+        y = layer(x)
+        read, scale = (x, 4.0) if kind == "parallel" else (y, 1.0)
+        hidden = (read @ part.down.weight.T + part.down.bias).clamp_min(0)
+        assert torch.allclose(
+            holder["layer"](x), y + scale * (hidden @ part.up.weight.T + part.up.bias), atol=1e-6
+        )
+        detach(holder)
+
+
+def test_embeddings_take_low_rank_changes_and_what_shares_their_matrix_does_not() -> None:
+    model = built("transformer")
+    table = model.encoder.embedding.weight
+    attach(model, config(kind="lora", rank=2, targets=["embedding"]))
+    assert model.decoder.output_weights()[0] is table
+    shaken(own(model))
+    outputs(model).sum().backward()
+    assert all(parameter.grad is not None for parameter in own(model).values())
+    assert not torch.equal(model.encoder.embedding.weight, table)
+    detach(model)
+    assert model.encoder.embedding.weight is table
+
+
+def test_patterns_name_layers_by_their_ends_and_parts_by_all_that_is_in_them() -> None:
+    model = built("bert")
+    both = targets(model, config(kind="lora", targets=["attention.query"]))
+    assert both == [f"encoder.layers.{layer}.attention.query" for layer in range(2)]
+    inside = targets(model, config(kind="lora", targets=["encoder.layers.1.feed_forward"]))
+    assert inside == [f"encoder.layers.1.feed_forward.{name}" for name in ("inner", "outer")]
+    assert targets(model, config(kind="lora", targets=["layers.0.*"])) == [
+        f"encoder.layers.0.{name}"
+        for name in (
+            *(f"attention.{one}" for one in ("query", "key", "value", "output")),
+            *(f"feed_forward.{one}" for one in ("inner", "outer")),
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"kind": "lora", "targets": ["attention.querry"]}, ["attention.querry", "nearest: attention.query"]),
+        ({"kind": "lora", "targets": ["embedding.dropout"]}, ["no layer to adapt"]),
+        ({"kind": "lora", "rank": 17}, ["rank of 17 is larger than the layer, 16 × 16"]),
+        ({"kind": "lora", "targets": ["encoder.embedding"], "dora": True}, ["DoRA is for linear layers"]),
+    ],
+)
+def test_what_cannot_be_adapted_is_said(settings: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(KotyaError) as caught:
+        attach(built("bert"), config(**settings))
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_two_adapters_at_one_place_that_cannot_be_combined() -> None:
+    model = built("bert")
+    attach(model, config(kind="lora", targets=["attention.output"]), name="one")
+    with pytest.raises(KotyaError, match=r"attention\.output: two adapters that cannot stand at one place"):
+        attach(model, config(kind="houlsby"), name="two")
+
+
+def test_heads_and_fresh_weights_are_trained_and_features_of_attention_are_not() -> None:
+    settings = BertConfig(
+        layers=1,
+        attention_dropout=0.0,
+        attention=({"kind": "linear", "features": "favor", "size": 8},),
+        **BLOCK,
+    )
+    model = SequenceModel(settings.build(PIECES), 2)
+    fresh = [name for name, _ in model.named_parameters() if name.startswith("head.") or ".form." in name]
+    attach(model, config(kind="head"), fresh=fresh)
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert trained == {"head.weight", "head.bias"}
+    assert set(own(model, fresh=fresh)) == set(fresh)
+
+
+def test_a_base_held_in_int8_is_near_and_gradients_pass_through_it() -> None:
+    model = built("bert")
+    with torch.no_grad():
+        expected = outputs(model)
+    exact = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    attach(model, config(kind="lora", rank=4, held="int8"))
+    with torch.no_grad():
+        assert torch.allclose(outputs(model), expected, atol=0.02)
+    for name, place in places(model).items():
+        assert isinstance(place.base, Int8Linear)
+        error = (place.base.weight - exact[name].weight).abs()
+        assert (error <= exact[name].weight.abs().amax(1, keepdim=True) / 254 + 1e-7).all()
+    outputs(model).sum().backward()
+    assert all(parameter.grad is not None for parameter in own(model).values())
+    detach(model)
+    assert all(model.get_submodule(name).in_features == layer.in_features for name, layer in exact.items())
+
+
+def test_loras_add_up_with_weights() -> None:
+    model = built("bert")
+    settings = [
+        config(kind="lora", rank=2, alpha=3.0),
+        config(kind="lora", rank=5, targets=["attention.key"]),
+    ]
+    stored, changes = [], {}
+    for seed, chosen in enumerate(settings):
+        attach(model, chosen)
+        shaken(own(model), seed)
+        stored.append({name: one.detach().clone() for name, one in own(model).items()})
+        for name, place in places(model).items():
+            weight = (0.7, -0.4)[seed] * (place.weight - place.base.weight).detach()
+            changes[name] = changes.get(name, 0) + weight
+        detach(model)
+    both, tensors = combined(settings, stored, [0.7, -0.4])
+    assert isinstance(both, LoRAConfig)
+    attach(model, both)
+    assert {name: one.shape for name, one in own(model).items()} == {n: t.shape for n, t in tensors.items()}
+    with torch.no_grad():
+        for name, parameter in own(model).items():
+            parameter.copy_(tensors[name])
+    for name, place in places(model).items():
+        assert torch.allclose(place.weight - place.base.weight, changes[name], atol=1e-6)
+    with pytest.raises(KotyaError, match="weights of their own"):
+        combined(settings, [*stored[:1], {**stored[1], "head.weight": torch.ones(1)}], [1.0, 1.0])
+
+
+@pytest.mark.parametrize("kinds", [("lora", "dora"), ("lora", "houlsby"), ("houlsby", "parallel")])
+def test_rows_of_one_batch_take_each_its_own_adapter(kinds: tuple[str, str]) -> None:
+    model = built("bert")
+    for name, kind in zip("ab", kinds, strict=True):
+        attach(model, config(**ADAPTERS[kind]), name=name)
+        shaken(own(model, name), ord(name))
+    packing = Packing.of([3, 3, 5], torch.device("cpu"))
+    ids = torch.randint(PIECES, (11,), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        alone = {}
+        for name in "ab":
+            with routed(name):
+                alone[name] = model.encoder.read(ids, packing)
+        texts = {"a": torch.tensor([0, 2]), "b": torch.tensor([1])}
+        tokens = {"a": torch.tensor([0, 1, 2, 6, 7, 8, 9, 10]), "b": torch.tensor([3, 4, 5])}
+        with routed(Route({3: texts, 11: tokens})):
+            mixed = model.encoder.read(ids, packing)
+    expected = torch.stack([alone["a"][0], alone["b"][1], alone["a"][2]])
+    assert torch.allclose(mixed, expected, atol=1e-5)
+    assert not torch.allclose(alone["a"][1], mixed[1], atol=1e-3)

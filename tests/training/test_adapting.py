@@ -1,0 +1,327 @@
+"""Adapters from a recipe to answers: trained, kept, resumed, used side by side, merged, refused."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import kotya
+from kotya import folder as folders
+from kotya import recipe as recipes
+from kotya.cli.main import run as command
+from kotya.errors import KotyaError
+from kotya.inference.adapted import Adapters
+from kotya.inference.classifier import Classifier
+from kotya.inference.ranker import Ranker
+from kotya.inference.tagger import Tagger
+from kotya.inference.translator import Translator
+from kotya.training.averaging import average
+from kotya.training.merging import merge
+from kotya.training.progress import Silent
+from kotya.training.run import train
+from tiny_tasks import content, documents, small_task
+from training_corpus import content as parallel
+from training_corpus import sentences, small_recipe, write
+
+LORA = {"kind": "lora", "rank": 4}
+HOULSBY = {"kind": "houlsby", "size": 8}
+
+
+def tuned(folder: Path, base: Path, kind: str, adapt: dict[str, Any] | None, **training: Any) -> Path:
+    """A folder with an adapter of that kind, or the whole model tuned."""
+    data = folder / kind
+    data.mkdir(exist_ok=True)
+    plan = content(data, kind, updates=40, evaluate_every=20, learning_rate=0.02, **training)
+    del plan["vocabulary"], plan["model"]
+    plan |= {"base": str(base)} | ({"adapt": adapt} if adapt else {})
+    name = f"{kind}-{adapt['kind'] if adapt else 'full'}"
+    train(recipes.parse(plan, "test"), folder / name, reporter=Silent())
+    return folder / name
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A trained encoder in `bert`, with adapters for several tasks beside it."""
+    folder = tmp_path_factory.mktemp("adapting")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        (folder / "data").mkdir()
+        train(small_task(folder / "data", "classification"), folder / "bert", reporter=Silent())
+        for kind, adapt in (("classification", LORA), ("relevance", HOULSBY), ("regression", LORA)):
+            tuned(folder, folder / "bert", kind, adapt)
+        yield folder
+
+
+TEXTS = ["a lovely film", "dull dull story night", "great actor scene and an awful end"]
+PAIRS = [("which film", "sweet scene music"), ("which night", "bleak")]
+
+
+def test_the_folder_holds_what_the_base_has_not_and_names_it(made: Path) -> None:
+    run, base = made / "classification-lora", load_file(made / "bert" / "model.safetensors")
+    kept = load_file(run / "model.safetensors")
+    assert {name.partition(".parts.")[0].rpartition(".")[2] for name in kept if ".parts." in name} == {
+        "query",
+        "value",
+    }
+    assert set(kept) & set(base) == {"head.weight", "head.bias"}
+    assert {name for name in kept if ".parts." not in name} == {"head.weight", "head.bias"}
+    assert not (run / "tokenizer.json").exists()
+    told = json.loads((run / "config.json").read_text(encoding="utf-8"))["adapter"]
+    assert told["base"] == "../bert"
+    assert told["adapt"]["rank"] == 4
+    assert all(tensor.dtype == torch.float32 for tensor in kept.values())
+
+
+def test_it_learns_and_the_frozen_weights_are_those_of_the_base(made: Path) -> None:
+    loaded = folders.load(made / "classification-lora")
+    base = load_file(made / "bert" / "model.safetensors")
+    frozen = {
+        name.replace(".base.", "."): tensor
+        for name, tensor in loaded.model.named_parameters()
+        if name.startswith("encoder.") and ".parts." not in name
+    }
+    assert frozen.keys() == {name for name in base if name.startswith("encoder.")}
+    assert all(torch.equal(base[name], tensor) for name, tensor in frozen.items())
+    metrics = [
+        json.loads(line)["dev"]
+        for line in (made / "classification-lora" / "metrics.jsonl").read_text().splitlines()
+        if "dev" in line
+    ]
+    assert max(one["accuracy"] for one in metrics) > 85
+
+
+def test_one_base_many_tasks_one_batch(made: Path) -> None:
+    names = ["classification-lora", "relevance-houlsby", "regression-lora"]
+    models = kotya.load(made / "bert", adapters=[made / name for name in names])
+    assert isinstance(models, Adapters)
+    assert list(models) == names
+    requests: list[tuple[str, Any]] = [
+        (names[0], TEXTS[0]),
+        (names[1], PAIRS[0]),
+        (names[2], PAIRS[1]),
+        (names[0], TEXTS[2]),
+        (names[1], PAIRS[1]),
+    ]
+    answers = list(models.answer(requests))
+    alone = {name: kotya.load(made / name) for name in names}
+    first, ranker, numbers = (alone[name] for name in names)
+    assert isinstance(first, Classifier)
+    assert isinstance(ranker, Ranker)
+    assert isinstance(numbers, Classifier)
+    for answer, text in ((answers[0], TEXTS[0]), (answers[3], TEXTS[2])):
+        assert answer.probabilities == pytest.approx(first.classify(text).probabilities, abs=1e-5)
+    scores = list(ranker.score(PAIRS))
+    assert [answers[1], answers[4]] == pytest.approx(scores, abs=1e-5)
+    assert answers[2].number == pytest.approx(numbers.classify(PAIRS[1]).number, abs=1e-5)
+    own = models[names[0]]
+    assert isinstance(own, Classifier)
+    assert own.classify(TEXTS[1]).probabilities == pytest.approx(
+        first.classify(TEXTS[1]).probabilities, abs=1e-5
+    )
+    with pytest.raises(KotyaError, match="there is no adapter 'other' here"):
+        list(models.answer([("other", "text")]))
+
+
+def test_adapters_that_cannot_share_a_batch_are_asked_one_by_one(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(made / "cache"))
+    tagger = tuned(made, made / "bert", "tagging", LORA)
+    models = kotya.load(made / "bert", adapters=[tagger, made / "classification-lora"])
+    asked = [("tagging-lora", "Anna saw Bonn"), ("classification-lora", TEXTS[0])]
+    entities, label = models.answer(asked)
+    alone = kotya.load(tagger)
+    assert isinstance(alone, Tagger)
+    assert entities == alone.find("Anna saw Bonn")
+    assert label.label in ("good", "bad")
+
+
+def test_merged_it_is_a_whole_model_with_the_same_answers(made: Path, tmp_path: Path) -> None:
+    run = made / "classification-lora"
+    merge([(run, 1.0)], tmp_path / "whole")
+    assert not any(".parts." in name for name in load_file(tmp_path / "whole" / "model.safetensors"))
+    shutil.copytree(tmp_path / "whole", tmp_path / "moved")
+    one, other = kotya.load(tmp_path / "moved"), kotya.load(run)
+    assert isinstance(one, Classifier)
+    assert isinstance(other, Classifier)
+    for text in TEXTS:
+        assert one.classify(text).probabilities == pytest.approx(other.classify(text).probabilities, abs=1e-5)
+    with pytest.raises(KotyaError, match="a bottleneck is a layer of its own"):
+        merge([(made / "relevance-houlsby", 1.0)], tmp_path / "no")
+    with pytest.raises(KotyaError, match="only LoRAs of one task add up"):
+        merge([(run, 0.5), (made / "relevance-houlsby", 0.5)], tmp_path / "no")
+    with pytest.raises(KotyaError, match="weights of their own"):
+        merge([(run, 0.5), (run, 0.5)], tmp_path / "no")
+    with pytest.raises(KotyaError, match="a whole model, no adapter"):
+        merge([(made / "bert", 1.0)], tmp_path / "no")
+    assert not (tmp_path / "no").exists()
+
+
+def test_another_base_is_refused_and_a_moved_one_is_found_again(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "classification-lora", tmp_path / "adapter")
+    with pytest.raises(KotyaError, match="say where: --base"):
+        kotya.load(tmp_path / "adapter")
+    model = kotya.load(tmp_path / "adapter", base=made / "bert")
+    assert isinstance(model, Classifier)
+    assert model.classify(TEXTS[0]).label in ("good", "bad")
+    shutil.copytree(made / "bert", tmp_path / "other")
+    tensors = load_file(tmp_path / "other" / "model.safetensors")
+    tensors["encoder.embedding.tokens"][0, 0] += 1
+    folders.save_weights(tmp_path / "other" / "model.safetensors", tensors)
+    with pytest.raises(KotyaError, match="an adapter for another base"):
+        kotya.load(tmp_path / "adapter", base=tmp_path / "other")
+    with pytest.raises(KotyaError, match="an adapter for another base"):
+        kotya.load(tmp_path / "other", adapters=[tmp_path / "adapter"])
+    with pytest.raises(KotyaError, match="a whole model, no adapter"):
+        kotya.load(made / "bert", adapters=[made / "bert"])
+    with pytest.raises(KotyaError, match="an adapter, where a whole model is needed"):
+        tuned(tmp_path, made / "classification-lora", "classification", LORA)
+
+
+def test_a_stopped_run_ends_with_the_same_weights(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(made / "cache"))
+    plan = content(tmp_path, "classification", updates=30, evaluate_every=10)
+    del plan["vocabulary"], plan["model"]
+    plan |= {"base": str(made / "bert"), "adapt": LORA | {"dropout": 0.1}}
+    whole = recipes.parse(plan, "test")
+    plan["training"]["minutes"] = 1e-6
+    halted = recipes.parse(plan, "test")
+    train(whole, tmp_path / "whole", reporter=Silent())
+    for _ in range(3):
+        train(halted, tmp_path / "halted", reporter=Silent(), resume=True)
+    train(whole, tmp_path / "halted", reporter=Silent(), resume=True)
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "halted"))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    average([tmp_path / "whole"], tmp_path / "mean", last=2)
+    assert kotya.load(tmp_path / "mean").classify("great").label in ("good", "bad")
+
+
+@pytest.fixture(scope="module")
+def translator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A corpus, and a translator trained on it a little."""
+    folder = tmp_path_factory.mktemp("domains")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        write(folder, "train", sentences(200, 1))
+        write(folder, "dev", sentences(20, 2))
+        train(small_recipe(folder, updates=20), folder / "general", reporter=Silent())
+        yield folder
+
+
+@pytest.mark.parametrize("adapt", [None, LORA, HOULSBY, {"kind": "lora", "rank": 2, "held": "int8"}])
+def test_a_translator_is_tuned_to_a_domain(
+    translator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapt: dict[str, Any] | None
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(translator / "cache"))
+    plan = parallel(translator, updates=30, evaluate_every=15, learning_rate=0.02)
+    del plan["vocabulary"], plan["model"]
+    plan |= {"base": str(translator / "general")} | ({"adapt": adapt} if adapt else {})
+    outcome = train(recipes.parse(plan, "test"), tmp_path / "domain", reporter=Silent())
+    before = [
+        json.loads(line)["dev"]["nll"]
+        for line in (translator / "general" / "metrics.jsonl").read_text().splitlines()
+        if "dev" in line
+    ]
+    assert outcome.metrics["nll"] < min(before)
+    model = kotya.load(tmp_path / "domain")
+    assert isinstance(model, Translator)
+    assert isinstance(model.translate("kot vidit dom"), str)
+    if adapt == LORA:
+        lines = ["kot vidit dom", "sad", "dom lyubit sad"]
+        merge([(tmp_path / "domain", 1.0)], tmp_path / "merged")
+        merged = kotya.load(tmp_path / "merged")
+        assert isinstance(merged, Translator)
+        scores = [list(one.score((line, "cat sees house") for line in lines)) for one in (model, merged)]
+        assert [one.log_probability for one in scores[0]] == pytest.approx(
+            [one.log_probability for one in scores[1]], abs=1e-4
+        )
+        merge([(tmp_path / "domain", 0.0)], tmp_path / "nothing")
+        general = kotya.load(translator / "general")
+        nothing = kotya.load(tmp_path / "nothing")
+        assert isinstance(general, Translator)
+        assert isinstance(nothing, Translator)
+        assert nothing.translate(lines) == general.translate(lines)
+
+
+def test_a_language_model_is_adapted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    train(small_task(tmp_path, "language_model", updates=20), tmp_path / "base", reporter=Silent())
+    (tmp_path / "train").write_text(documents(100, 9), encoding="utf-8")
+    plan = content(tmp_path, "language_model", updates=20)
+    del plan["vocabulary"], plan["model"]
+    plan |= {"base": str(tmp_path / "base"), "adapt": LORA}
+    outcome = train(recipes.parse(plan, "test"), tmp_path / "run", reporter=Silent())
+    first = json.loads(
+        [one for one in (tmp_path / "base" / "metrics.jsonl").read_text().splitlines() if "dev" in one][-1]
+    )
+    assert outcome.metrics["nll"] < first["dev"]["nll"]
+    assert kotya.load(tmp_path / "run").generate("Anna", length=5).startswith("Anna")
+
+
+def test_recipes_that_make_no_sense_are_one_line(made: Path, tmp_path: Path) -> None:
+    plan = content(tmp_path, "classification")
+    with pytest.raises(KotyaError, match="there is no base to adapt"):
+        recipes.parse(plan | {"adapt": LORA}, "test")
+    del plan["vocabulary"], plan["model"]
+    plan["base"] = str(made / "bert")
+    with pytest.raises(KotyaError, match="rnk"):
+        recipes.parse(plan | {"adapt": {"kind": "lora", "rnk": 4}}, "test")
+    with pytest.raises(KotyaError, match="names no part of the model"):
+        train(
+            recipes.parse(plan | {"adapt": LORA | {"targets": ["attention.qury"]}}, "test"),
+            tmp_path / "run",
+            reporter=Silent(),
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_from_the_command_line(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(made / "cache"))
+    data, out = made / "classification" / "train", tmp_path / "run"
+    flags = ["--task", "classification", "--data", str(data), "--base", str(made / "bert"), "-o", str(out)]
+    assert command(["train", *flags, "adapt.kind=lora", "adapt.rank=2", "training.updates=3"]) == 0
+    said = capsys.readouterr().err
+    assert re.search(r"adapter: 3\d\d of [\d,]+ parameters are trained \(\d\.\d\d %\)", said)
+    assert command(["merge", f"{out}=1", "--output", str(tmp_path / "whole")]) == 0
+    assert command(["merge", f"{out}=much", "--output", str(tmp_path / "no")]) == 2
+    assert "'much' is no weight" in capsys.readouterr().err
+    text = tmp_path / "text"
+    text.write_text("a great film\n", encoding="utf-8")
+    found = []
+    for arguments in ([str(out)], [str(out), "--base", str(made / "bert")], [str(tmp_path / "whole")]):
+        capsys.readouterr()
+        assert command(["predict", arguments[0], str(text), *arguments[1:]]) == 0
+        found.append(json.loads(capsys.readouterr().out)["probabilities"]["good"])
+    assert found == pytest.approx(found[:1] * 3, abs=1e-5)
+    assert command(["predict", str(out), str(text), "--base", str(made / "classification-lora")]) == 2
+    assert "an adapter for another base" in capsys.readouterr().err
+
+
+def test_two_files_and_a_base_tune_a_translator(
+    translator: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(translator / "cache"))
+    files = ["--source", str(translator / "train.src"), "--target", str(translator / "train.tgt")]
+    base = ["--base", str(translator / "general")]
+    settings = ["training.epochs=null", "training.updates=2", "adapt.kind=pfeiffer", "adapt.size=4"]
+    out = ["--output", str(tmp_path / "run")]
+    assert command(["train", *files, *base, *settings, *out]) == 0
+    assert "general is tuned" in capsys.readouterr().err
+    assert isinstance(kotya.load(tmp_path / "run"), Translator)
+    vocabulary = ["--vocabulary", str(translator / "general" / "tokenizer.json")]
+    assert command(["train", *files, *base, *vocabulary, *out]) == 2
+    assert "brings its own vocabulary" in capsys.readouterr().err
