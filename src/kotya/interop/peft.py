@@ -337,6 +337,10 @@ def import_peft(source: Path, output: Path, base: Path | None) -> ImportedAdapte
     if is_foreign(base):
         raise KotyaError(f"{base}: a folder of Hugging Face's; `kotya import` makes the base of it")
     known, vocabularies = folders.read_config(base), folders.read_vocabularies(base)
+    if known.adapter is not None:
+        raise KotyaError(
+            f"{base}: an adapter; what is adapted is a whole model (kotya merge makes one of it)"
+        )
     weights = source / WEIGHTS
     if not weights.exists() and weights.with_suffix(".bin").exists():
         raise KotyaError(
@@ -450,7 +454,8 @@ def _read(
 ) -> tuple[dict[str, Change], dict[str, Tensor]]:
     """Their tensors as changes of our weights, and as weights of ours. Raises KotyaError for one that is neither."""
     found: dict[str, dict[str, Tensor]] = {}
-    tables, kept = set(), {}
+    tables: set[str] = set()
+    kept: dict[str, Tensor] = {}
     for name, tensor in stored.items():
         match = _THEIRS.fullmatch(name)
         if match is None:
