@@ -38,7 +38,7 @@ def main() -> None:
         return [[stop for _, stop in spans] for _, spans in vocabulary.encode_spans(texts)]
 
     if chosen.work == "predict":
-        predict(chosen, encoder, vocabulary, found.config.model, ends)
+        predict(chosen, SequenceModel(encoder, 2), vocabulary, found.config.model, ends)
         return
     with tempfile.TemporaryDirectory() as folder:
         task, config = prepare(chosen, Path(folder), Known(found.config, found.vocabularies), ends)
@@ -49,7 +49,8 @@ def main() -> None:
         task.evaluate = lambda model, autocast: Evaluation({task.metric: 0.0}, [])
         reporter = Records()
         (Path(folder) / "run").mkdir()
-        Loop(model, task, config, Path(folder) / "run", torch.device("cpu"), reporter).train()
+        learned = dict(model.named_parameters())
+        Loop(model, learned, task, config, Path(folder) / "run", torch.device("cpu"), reporter).train()
     timed = reporter.records[chosen.warmup :]
     seconds = sum(one["seconds_per_update"] for one in timed)
     done = sum(one["tokens"] for one in timed) if chosen.work == "pretrain" else shared.EXAMPLES * len(timed)
@@ -81,10 +82,10 @@ def prepare(chosen, folder: Path, known: Known, ends):
     return recipe.prepare(known, folder / "cache", lambda text: None, progress=False).task, recipe.training
 
 
-def predict(chosen, encoder, vocabulary, config, ends) -> None:
+def predict(chosen, model, vocabulary, config, ends) -> None:
     """From texts to probabilities."""
     dtype = torch.bfloat16 if chosen.precision == "bf16" else torch.float32
-    model = SequenceModel(encoder, 2).to(dtype).eval().requires_grad_(False)
+    model = model.to(dtype).eval().requires_grad_(False)
     folder = ClassificationFolder(model=config, labels=["0", "1"], texts=1)
     classifier = Classifier(model, vocabulary, folder)
     count = shared.EXAMPLES * (chosen.warmup + 2 * chosen.steps)

@@ -29,6 +29,9 @@ def arguments(description: str | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--work", choices=WORKS, default="short")
     parser.add_argument("--precision", choices=["float32", "bf16"], default="float32")
+    parser.add_argument(
+        "--adapter", choices=["none", "apart", "merged"], default="apart", help="of adapting.py alone"
+    )
     parser.add_argument("--warmup", type=int, default=3)
     parser.add_argument("--steps", type=int, default=20)
     return parser.parse_args()

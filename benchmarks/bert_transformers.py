@@ -28,7 +28,9 @@ def main() -> None:
     tokenizer.model_max_length = 512
     torch.manual_seed(1)
     if chosen.work == "predict":
-        predict(chosen, folder, tokenizer)
+        dtype = torch.bfloat16 if chosen.precision == "bf16" else torch.float32
+        model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype)
+        predict(chosen, model, tokenizer)
         return
     kind = AutoModelForMaskedLM if chosen.work == "pretrain" else AutoModelForSequenceClassification
     model = kind.from_pretrained(folder).train()
@@ -88,10 +90,9 @@ def ends(tokenizer):
     return found
 
 
-def predict(chosen, folder, tokenizer):
+def predict(chosen, model, tokenizer):
     """From texts to probabilities, 32 at a time as they come."""
-    dtype = torch.bfloat16 if chosen.precision == "bf16" else torch.float32
-    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype).eval()
+    model.eval()
     texts, _ = shared.texts("predict", shared.EXAMPLES * (chosen.warmup + 2 * chosen.steps), ends(tokenizer))
     start = 0.0
     with torch.inference_mode():

@@ -137,6 +137,11 @@ def kotya(
 
 def train(run: Path, file: Path, changes: list[str]) -> dict[str, float]:
     command("train", file, *changes, "--output", run, "--resume")
+    return best_metrics(run)
+
+
+def best_metrics(run: Path) -> dict[str, float]:
+    """Of a run, those of the evaluation that was best by the task's own metric, its first."""
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     found = [record["dev"] for record in map(json.loads, lines) if "dev" in record]
     first = next(iter(found[0]))

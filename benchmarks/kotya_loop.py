@@ -94,7 +94,8 @@ def main() -> None:
     )
     reporter = Records()
     with tempfile.TemporaryDirectory() as run:
-        Loop(model, SharedBatches(), training, Path(run), torch.device("cpu"), reporter).train()
+        task, learned = SharedBatches(), dict(model.named_parameters())
+        Loop(model, learned, task, training, Path(run), torch.device("cpu"), reporter).train()
     timed = reporter.records[arguments.warmup :]
     speed = sum(one["tokens"] for one in timed) / sum(one["seconds_per_update"] for one in timed)
     about = {"precision": arguments.precision, "dropouts": arguments.dropouts, "steps": arguments.steps}

@@ -22,6 +22,7 @@ STEPS = (
     ["eflomal==2.0.0"],
     ["subword-nmt==0.3.8", "datasets", "importlib-metadata", "six", "wrapt"],
     ["accelerate", "nervaluate>=1.2", "ir-measures>=0.4"],
+    ["peft==0.21.2"],
 )
 
 

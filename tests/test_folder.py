@@ -25,7 +25,9 @@ def write(path: Path, *, joint: bool = True) -> torch.nn.Module:
         banned=[0, 1, 2],
     )
     model = config.model.build(len(first), len(second))
-    folder.create(path, config=config, vocabularies=(first, second), recipe=None, model=model)
+    folder.create(
+        path, config=config, vocabularies=(first, second), recipe=None, tensors=folder.weights(model)
+    )
     return model
 
 

@@ -21,5 +21,7 @@ def write_model(path: Path, search: SearchConfig | None = None) -> Path:
         banned=list(roles_of(vocabulary).banned),
     )
     built = small.build(len(vocabulary), len(vocabulary))
-    folder.create(path, config=config, vocabularies=(vocabulary, vocabulary), recipe=None, model=built)
+    folder.create(
+        path, config=config, vocabularies=(vocabulary, vocabulary), recipe=None, tensors=folder.weights(built)
+    )
     return path

@@ -179,7 +179,8 @@ def adapt(
     Raises KotyaError where they are not those it needs.
     """
     taken = base_weights(model, base)
-    fresh = trained_beside(model, taken)
+    # what the folder holds comes before what the base has: an imported adapter may bring a pooler
+    fresh = trained_beside(model, taken.keys() - tensors.keys())
     assign(model, taken | {one: tensors[one] for one in fresh if one in tensors}, path)
     if encoder is not None:
         model.encoder = encoder

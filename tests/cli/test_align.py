@@ -24,7 +24,9 @@ def here(tmp_path: Path) -> Path:
     config = TranslationFolder(model=small, banned=[0, 1, 2])
     built = small.build(len(vocabulary), len(vocabulary))
     both = (vocabulary, vocabulary)
-    folder.create(tmp_path / "model", config=config, vocabularies=both, recipe=None, model=built)
+    folder.create(
+        tmp_path / "model", config=config, vocabularies=both, recipe=None, tensors=folder.weights(built)
+    )
     (tmp_path / "pairs").write_text("".join(f"{one}\t{two}\n" for one, two in PAIRS), encoding="utf-8")
     (tmp_path / "one").write_text("кот\tcat\n", encoding="utf-8")
     for side, name in enumerate(("source", "target")):

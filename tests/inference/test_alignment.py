@@ -51,7 +51,13 @@ def write_folder(path: Path, model: Any, seed: int, **training: Any) -> Path:
     for parameter in built.parameters():
         parameter.data *= 2
     config = TranslationFolder(model=recipe.model, banned=list(roles_of(vocabulary).banned))
-    folder.create(path, config=config, vocabularies=(vocabulary, vocabulary), recipe=recipe, model=built)
+    folder.create(
+        path,
+        config=config,
+        vocabularies=(vocabulary, vocabulary),
+        recipe=recipe,
+        tensors=folder.weights(built),
+    )
     return path
 
 

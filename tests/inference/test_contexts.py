@@ -33,7 +33,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     found = tmp_path_factory.mktemp("contexts") / "encoder"
-    folder.create(found, config=config, vocabularies=both, recipe=None, model=model)
+    folder.create(found, config=config, vocabularies=both, recipe=None, tensors=folder.weights(model))
     return found
 
 
@@ -80,7 +80,13 @@ def test_what_cannot_be_shown_is_named(path: Path, tmp_path: Path) -> None:
     vocabulary = Vocabulary.learn_masked(["a b"], 300)
     config = LanguageModelFolder(model=LanguageModelConfig(size=8, heads=2, layers=1, feed_forward=8))
     both = (vocabulary, vocabulary)
-    folder.create(tmp_path / "lm", config=config, vocabularies=both, recipe=None, model=config.build(both))
+    folder.create(
+        tmp_path / "lm",
+        config=config,
+        vocabularies=both,
+        recipe=None,
+        tensors=folder.weights(config.build(both)),
+    )
     with pytest.raises(KotyaError, match="language_model, where one over an encoder is needed"):
         ContextReader(tmp_path / "lm")
 

@@ -82,7 +82,9 @@ def write_model(path: Path, seed: int) -> Path:
         banned=list(roles_of(vocabulary).banned),
     )
     built = model.build(len(vocabulary), len(vocabulary))
-    folder.create(path, config=config, vocabularies=(vocabulary, vocabulary), recipe=None, model=built)
+    folder.create(
+        path, config=config, vocabularies=(vocabulary, vocabulary), recipe=None, tensors=folder.weights(built)
+    )
     return path
 
 

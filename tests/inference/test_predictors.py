@@ -196,7 +196,13 @@ def test_an_encoder_alone_says_nothing(models: dict[str, Any], tmp_path: Path) -
     vocabulary = models["masked_lm"].vocabulary
     config = EncoderFolder(model=models["masked_lm"].config.model, pooler=True)
     both = (vocabulary, vocabulary)
-    folder.create(tmp_path / "e", config=config, vocabularies=both, recipe=None, model=config.build(both))
+    folder.create(
+        tmp_path / "e",
+        config=config,
+        vocabularies=both,
+        recipe=None,
+        tensors=folder.weights(config.build(both)),
+    )
     with pytest.raises(KotyaError, match="without a head"):
         kotya.load(tmp_path / "e")
 

@@ -32,7 +32,9 @@ def write_folder(path: Path, seed: int, lines: list[str]) -> Path:
     built = model.build(len(vocabulary), len(vocabulary)).eval()
     for parameter in built.parameters():
         parameter.data *= 1.5  # outputs that differ from line to line
-    folder.create(path, config=config, vocabularies=(vocabulary, vocabulary), recipe=None, model=built)
+    folder.create(
+        path, config=config, vocabularies=(vocabulary, vocabulary), recipe=None, tensors=folder.weights(built)
+    )
     return path
 
 

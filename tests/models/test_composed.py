@@ -81,7 +81,9 @@ def test_a_folder_holds_it_and_its_attention_can_be_looked_at(tmp_path: Path, de
     stored = TranslationFolder(model=config(decoder), banned=[0])
     model = stored.model.build(len(vocabulary), len(vocabulary))
     path = tmp_path / "model"
-    folder.create(path, config=stored, vocabularies=(vocabulary, vocabulary), recipe=None, model=model)
+    folder.create(
+        path, config=stored, vocabularies=(vocabulary, vocabulary), recipe=None, tensors=folder.weights(model)
+    )
     loaded = folder.load(path)
     source, lengths = torch.tensor([[5, 6, 3]]), torch.tensor([3])
     torch.testing.assert_close(model.eval()(source, lengths, source), loaded.model(source, lengths, source))

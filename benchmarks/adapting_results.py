@@ -1,0 +1,247 @@
+"""What is lost by training a few per cent: four sets by five ways, three seeds; and translators in two domains.
+
+    python benchmarks/adapting_results.py                        every cell that is not there yet
+    python benchmarks/adapting_results.py --sets mrpc --ways lora head --seeds 1
+    python benchmarks/adapting_results.py --translators          a LoRA and full tuning on hotel descriptions
+    python benchmarks/adapting_results.py --trial 3              three updates a cell, in a folder of its own
+
+MiniLM is tuned by the recipes in recipes/bert/, whatever the way with the same epochs and batches; learning rates are
+multiples of the recipe's, said in WAYS. A cell is a run. Finished ones are kept as JSON in runs/adapting/, so that the
+same command goes on where it was stopped; the tables there are written anew after each.
+"""
+
+import argparse
+import json
+import math
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+import finetuning
+import machine
+from kotya import recipe as recipes
+from kotya.folder import WEIGHTS
+
+ROOT = finetuning.ROOT
+SETS = {"mrpc": "accuracy", "wikiqa": "MAP", "conll2003": "F1", "sst2": "accuracy"}
+HEADS = ("head.", "transform.")
+
+
+@dataclass(frozen=True)
+class Way:
+    changes: tuple[str, ...] = ()
+    rate: float = 1.0
+    """Times the learning rate of the recipe."""
+
+
+WAYS = {
+    "full": Way(),
+    "houlsby 64": Way(("adapt.kind=houlsby", "adapt.size=64"), 10),
+    "pfeiffer 64": Way(("adapt.kind=pfeiffer", "adapt.size=64"), 10),
+    "lora 8": Way(("adapt.kind=lora", "adapt.rank=8", "adapt.alpha=16"), 10),
+    "head": Way(("adapt.kind=head",), 20),
+}
+TRANSLATORS = ("transformer", "bahdanau")
+DOMAINS = ("rus-eng", "hotels-ru-en")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sets", nargs="*", choices=SETS, default=list(SETS))
+    parser.add_argument("--ways", nargs="*", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--seeds", nargs="*", type=int, default=[1, 2, 3])
+    parser.add_argument("--translators", action="store_true", help="those, and not the sets")
+    parser.add_argument("--trial", type=int, help="so many updates a cell, to see that all of it runs")
+    chosen = parser.parse_args()
+    folder = ROOT / "runs" / ("adapting-trial" if chosen.trial else "adapting")
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in chosen.seeds:
+        if chosen.translators:
+            for model in TRANSLATORS:
+                translator(folder, model, seed, chosen.trial)
+            continue
+        for name in chosen.sets:
+            for way in chosen.ways:
+                tuning(folder, name, way, seed, chosen.trial)
+
+
+# ── MiniLM ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def tuning(folder: Path, name: str, way: str, seed: int, trial: int | None) -> None:
+    """One run, unless it is there, and the table."""
+    run = folder / f"{name}.{way.replace(' ', '-')}.{seed}"
+    path = folder / f"{run.name}.json"
+    if path.exists():
+        return
+    base = finetuning.base_folder(folder, "minilm", trial)
+    file = finetuning.RECIPES / f"{name}.yaml"
+    rate = WAYS[way].rate * recipes.read(file).training.learning_rate
+    changes = [*WAYS[way].changes, f"base={base}", f"training.learning_rate={rate}"]
+    found = trained(run, file, [*changes, f"training.seed={seed}", *finetuning.short(trial)])
+    keep(path, {"set": name, "way": way, "seed": seed, **found, **weighed(run, base)})
+    (folder / "table.md").write_text(table(folder), encoding="utf-8")
+
+
+def trained(run: Path, file: Path, changes: list[str]) -> dict[str, Any]:
+    """Metrics of the best checkpoint, seconds, GiB of the training process at its highest."""
+    print(f"{time.strftime('%H:%M')} {run.name}", file=sys.stderr, flush=True)
+    command = [sys.executable, "-m", "kotya", "train", file, *changes, "--output", run, "--resume"]
+    began = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as said:
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            said.seek(0)
+            sys.exit(f"kotya train {file} failed:\n{said.read()[-2_000:]}")
+    seconds = time.perf_counter() - began
+    shutil.rmtree(run / "checkpoints", ignore_errors=True)
+    return {
+        "metrics": finetuning.best_metrics(run),
+        "seconds": round(seconds, 1),
+        "peak_gib": round(usage.ru_maxrss / 2**20, 2),
+    }
+
+
+def weighed(run: Path, base: Path) -> dict[str, float]:
+    """Trained parameters, with the head and without; those of the whole model; bytes on the disk."""
+    sizes, under = counts(run / WEIGHTS), counts(base / WEIGHTS)
+    heads = sum(count for name, count in sizes.items() if name.startswith(HEADS))
+    adapter = json.loads((run / "config.json").read_text(encoding="utf-8")).get("adapter") is not None
+    total = heads + sum(under.values()) if adapter else sum(sizes.values())
+    files = [run / WEIGHTS, run / "config.json", *run.glob("*tokenizer.json")]
+    return {
+        "trained": sum(sizes.values()),
+        "trained_head": heads,
+        "parameters": total,
+        "bytes": sum(file.stat().st_size for file in files),
+    }
+
+
+def counts(path: Path) -> dict[str, int]:
+    with safe_open(path, framework="pt") as file:
+        return {name: math.prod(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
+def keep(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps({**content, "machine": machine.describe()}), encoding="utf-8")
+
+
+def table(folder: Path) -> str:
+    """A row a set and way: mean over seeds and its standard error, and what it took."""
+    cells = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.*.[0-9].json"))]
+    rows = [
+        "| set | metric | way | mean | standard error | by seed | against full | trained, % | without the head, % "
+        "| MB | minutes | GiB |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, metric in SETS.items():
+        full: float | None = None
+        for way in WAYS:
+            some = [cell for cell in cells if cell.get("set") == name and cell["way"] == way]
+            if not some:
+                continue
+            values = [cell["metrics"][metric] for cell in some]
+            mean, first = statistics.mean(values), some[0]
+            full = mean if way == "full" else full
+            share = 100 * first["trained"] / first["parameters"]
+            inside = 100 * (first["trained"] - first["trained_head"]) / first["parameters"]
+            error = f"{statistics.stdev(values) / len(values) ** 0.5:.2f}" if len(values) > 1 else ""
+            by_seed = ", ".join(
+                f"{cell['seed']}: {value:.2f}" for cell, value in zip(some, values, strict=True)
+            )
+            against = "" if full is None or way == "full" else f"{mean - full:+.2f}"
+            minutes = statistics.mean(cell["seconds"] for cell in some) / 60
+            memory = max(cell["peak_gib"] for cell in some)
+            rows.append(
+                f"| {name} | {metric} | {way} | {mean:.2f} | {error} | {by_seed} | {against} | {share:.2f} | "
+                f"{inside:.2f} | {first['bytes'] / 1e6:.2f} | {minutes:.1f} | {memory:.2f} |"
+            )
+    return "\n".join(rows) + "\n"
+
+
+# ── Translators ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def translator(folder: Path, model: str, seed: int, trial: int | None) -> None:
+    """The base, the base with a LoRA, and the base tuned whole: BLEU of each in both domains."""
+    places = ROOT / "recipes" / "rus-eng"
+    base = ROOT / "runs" / "rus-eng" / model
+    if trial:
+        base = folder / f"base-{model}"
+        if not (base / WEIGHTS).exists():
+            trained(base, places / f"{model}.yaml", [f"training.updates={trial}"])
+    elif not (base / WEIGHTS).exists():
+        sys.exit(f"no {base}: kotya train recipes/rus-eng/{model}.yaml")
+    for way in ("base", "lora", "full"):
+        run = base if way == "base" else folder / f"{model}.{way}.{seed}"
+        path = folder / f"{model}.{way}.{seed}.json"
+        if path.exists():
+            continue
+        found: dict[str, Any] = {}
+        if way != "base":
+            changes = [f"base={base}", f"training.seed={seed}"] + [f"training.updates={trial}"] * bool(trial)
+            found = trained(run, places / f"adapt-{model}-{way}.yaml", changes) | weighed(run, base)
+        bleu = {domain: measured(run, domain, trial) for domain in DOMAINS}
+        keep(path, {"model": model, "way": way, "seed": seed, **found, "bleu": bleu})
+        (folder / "translators.md").write_text(translators(folder), encoding="utf-8")
+
+
+def measured(run: Path, domain: str, trial: int | None) -> float:
+    """BLEU on the test set of a domain; of a trial, on its first lines."""
+    root = Path(os.environ.get("KOTYA_DATA", "data")) / domain
+    with tempfile.TemporaryDirectory() as name:
+        files = [root / "test.ru", root / "test.en"]
+        if trial:
+            for number, file in enumerate(files):
+                lines = file.read_text(encoding="utf-8").splitlines()[:10]
+                files[number] = Path(name) / file.name
+                files[number].write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        command = [sys.executable, "-m", "kotya", "evaluate", run, *files, "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"kotya evaluate {run} failed:\n{done.stderr[-2_000:]}")
+    scores = json.loads(done.stdout.splitlines()[-1])["scores"]
+    return float(next(one["value"] for one in scores if one["name"] == "BLEU"))
+
+
+def translators(folder: Path) -> str:
+    cells = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.*.[0-9].json"))]
+    rows = [
+        "| model | way | "
+        + " | ".join(f"BLEU, {domain}" for domain in DOMAINS)
+        + " | trained, % | MB | minutes |",
+        "|---|---|" + "---|" * (len(DOMAINS) + 3),
+    ]
+    for model in TRANSLATORS:
+        for way in ("base", "lora", "full"):
+            some = [cell for cell in cells if cell.get("model") == model and cell["way"] == way]
+            if not some:
+                continue
+            bleu = " | ".join(
+                f"{statistics.mean(cell['bleu'][domain] for cell in some):.2f}" for domain in DOMAINS
+            )
+            first = some[0]
+            took = ""
+            if way != "base":
+                minutes = statistics.mean(cell["seconds"] for cell in some) / 60
+                share = 100 * first["trained"] / first["parameters"]
+                took = f"{share:.2f} | {first['bytes'] / 1e6:.2f} | {minutes:.1f}"
+            rows.append(f"| {model} | {way} | {bleu} | {took or ' | | '} |")
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    main()
