@@ -1,6 +1,7 @@
 """Which keys a query may see: small values that say it exactly, and say which blocks of a big matrix matter at all.
 
     Full()  Causal()  Window(left, right, dilation)  Global(n)  Random(blocks)      and a | b, a & b
+    (those that are made of blocks, as Random is, stand in block_patterns.py)
     Longformer (Beltagy et al. 2020)   Window(256, 256) | Global(1)
     BigBird (Zaheer et al. 2020)       Window(96, 96) | Global(64) | Random(3)
     a causal one                       … & Causal()
