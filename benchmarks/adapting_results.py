@@ -182,7 +182,7 @@ def translator(folder: Path, model: str, seed: int, trial: int | None) -> None:
     if trial:
         base = folder / f"base-{model}"
         if not (base / WEIGHTS).exists():
-            trained(base, places / f"{model}.yaml", [f"training.updates={trial}"])
+            trained(base, places / f"{model}.yaml", in_short(folder, "rus-eng", trial))
     elif not (base / WEIGHTS).exists():
         sys.exit(f"no {base}: kotya train recipes/rus-eng/{model}.yaml")
     for way in ("base", "lora", "full"):
@@ -192,25 +192,38 @@ def translator(folder: Path, model: str, seed: int, trial: int | None) -> None:
             continue
         found: dict[str, Any] = {}
         if way != "base":
-            changes = [f"base={base}", f"training.seed={seed}"] + [f"training.updates={trial}"] * bool(trial)
+            changes = [f"base={base}", f"training.seed={seed}", *in_short(folder, "hotels-ru-en", trial)]
             found = trained(run, places / f"adapt-{model}-{way}.yaml", changes) | weighed(run, base)
-        bleu = {domain: measured(run, domain, trial) for domain in DOMAINS}
+        bleu = {domain: measured(run, texts(folder, domain, "test", trial)) for domain in DOMAINS}
         keep(path, {"model": model, "way": way, "seed": seed, **found, "bleu": bleu})
         (folder / "translators.md").write_text(translators(folder), encoding="utf-8")
 
 
-def measured(run: Path, domain: str, trial: int | None) -> float:
-    """BLEU on the test set of a domain; of a trial, on its first lines."""
+def in_short(folder: Path, domain: str, trial: int | None) -> list[str]:
+    """What makes a trial of a recipe."""
+    if trial is None:
+        return []
+    source, target = texts(folder, domain, "dev", trial)
+    return [f"training.updates={trial}", f"data.dev.source={source}", f"data.dev.target={target}"]
+
+
+def texts(folder: Path, domain: str, part: str, trial: int | None) -> list[Path]:
+    """The files of a set, source and target; of a trial, their first lines."""
     root = Path(os.environ.get("KOTYA_DATA", "data")) / domain
-    with tempfile.TemporaryDirectory() as name:
-        files = [root / "test.ru", root / "test.en"]
-        if trial:
-            for number, file in enumerate(files):
-                lines = file.read_text(encoding="utf-8").splitlines()[:10]
-                files[number] = Path(name) / file.name
-                files[number].write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        command = [sys.executable, "-m", "kotya", "evaluate", run, *files, "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    files = [root / f"{part}.ru", root / f"{part}.en"]
+    if trial is None:
+        return files
+    short = [folder / f"{domain}.{file.name}" for file in files]
+    for file, copy in zip(files, short, strict=True):
+        lines = file.read_text(encoding="utf-8").splitlines()[:8]
+        copy.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return [copy.absolute() for copy in short]
+
+
+def measured(run: Path, files: list[Path]) -> float:
+    """BLEU on two files."""
+    command = [sys.executable, "-m", "kotya", "evaluate", run, *files, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"kotya evaluate {run} failed:\n{done.stderr[-2_000:]}")
     scores = json.loads(done.stdout.splitlines()[-1])["scores"]

@@ -26,7 +26,6 @@ from kotya.models.bert import MaskedLM
 from kotya.tasks.classification import ClassificationFolder
 from kotya.tasks.packed_batch import pack
 from kotya.tasks.packed_batch import read as read_batch
-from kotya.tasks.settings import FolderConfig
 from kotya.tasks.tagging import TaggingFolder
 from kotya.text.sequences import Encoded, encode
 from tiny_folders import change, texts, write
@@ -99,16 +98,17 @@ def saved(base: Base, task: str, output: Path, *, stirred: bool = True, **settin
 
 def made(base: Base, task: str, output: Path, adapt: AdaptConfig) -> None:
     """An adapter of ours, and its folder."""
-    known, vocabularies = folder.read_config(base.ours), folder.read_vocabularies(base.ours)
-    config: FolderConfig = TaggingFolder(model=known.model, labels=LABELS)
+    config, vocabularies = folder.read_config(base.ours), folder.read_vocabularies(base.ours)
     if task == "SEQ_CLS":
-        config = ClassificationFolder(model=known.model, labels=LABELS, texts=None)
+        config = ClassificationFolder(model=config.model, labels=LABELS, texts=None)
+    elif task == "TOKEN_CLS":
+        config = TaggingFolder(model=config.model, labels=LABELS)
     model = config.build(vocabularies)
     taken = folder.base_weights(model, base.ours)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(taken.get(name, parameter))
-    fresh = [name for name, _ in model.named_parameters() if name not in taken]
+    fresh = folder.trained_beside(model, taken)
     attach(model, adapt, fresh=fresh)
     stir(own(model, fresh=fresh).items())
     of = folder.describe_base(base.ours, output, adapt)
@@ -341,6 +341,7 @@ def refused(words: list[object], capfd: pytest.CaptureFixture[str]) -> str:
         ({"trainable_token_indices": [1, 2]}, "trainable_token_indices is [1, 2]"),
         ({"layer_replication": [[0, 2]]}, "layer_replication is [[0, 2]]"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights is 'pissa', which changes the base"),
+        ({"alpha_pattern": {"(query": 4}}, "'(query' is no pattern"),
         ({"rank_pattern": {"layer.1.attention.self.query": 4}}, "one rank and one alpha everywhere"),
         ({"r": 0}, "r: Input should be greater than or equal to 1"),
         ({"r": 4}, "is 8 × 32"),
@@ -437,12 +438,17 @@ def test_what_peft_has_not_is_named(tmp_path: Path, capfd: pytest.CaptureFixture
         return refused(["export", path, tmp_path / "out", "--to", "peft"], capfd)
 
     assert "a whole model; PEFT's form is for adapters" in why(None)
+    made(base, "SEQ_CLS", tmp_path / "lora", LoRAConfig(kind="lora"))
+    command = ["export", tmp_path / "lora", tmp_path / "out", "--to", "huggingface"]
+    assert "an adapter; --to peft writes it" in refused(command, capfd)
+    assert "--base goes with --to peft" in refused([*command, "--base", base.ours], capfd)
     assert "PEFT has no such adapters: of kind houlsby" in why(BottleneckConfig(kind="houlsby", size=4))
     assert "a LoRA on head.weight" in why(LoRAConfig(kind="lora", rank=2, targets=("head", "query")))
     assert not (tmp_path / "out").exists()
 
 
-def test_a_masked_language_model_both_ways(tmp_path: Path) -> None:
+def test_a_masked_language_model_both_ways(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """With the head that it has: one that was trained cannot be said, nor a LoRA on what is the output's matrix too."""
     write("bert", "ForMaskedLM", tmp_path / "theirs")
     import_model(str(tmp_path / "theirs"), tmp_path / "base")
     model = peft.get_peft_model(
@@ -460,3 +466,10 @@ def test_a_masked_language_model_both_ways(tmp_path: Path) -> None:
     one, other = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("lora", "again"))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[key], other[key]) for key in one)
+    for targets, line in (
+        ("attention.value", "is trained as a whole; PEFT keeps no part of a masked language model's head"),
+        ("embedding", "a LoRA on encoder.embedding.tokens, which is the output's matrix too"),
+    ):
+        adapt = LoRAConfig(kind="lora", rank=2, targets=(targets,))
+        made(Base(tmp_path / "theirs", tmp_path / "base"), "", tmp_path / targets, adapt)
+        assert line in refused(["export", tmp_path / targets, tmp_path / "out", "--to", "peft"], capfd)

@@ -43,7 +43,10 @@ def export(
 
         typer.echo(f"LoRA of {export_peft(model, output, base)} written to {output}", err=True)
         return
+    from kotya.errors import KotyaError
     from kotya.interop.huggingface import export_model
 
+    if base is not None:
+        raise KotyaError("--base goes with --to peft: a whole model has none")
     name = export_model(model, output)
     typer.echo(f"{name} written to {output}", err=True)

@@ -89,6 +89,10 @@ def export_model(path: Path, output: Path) -> str:
     Raises KotyaError for a model that none of their families is, or where `output` holds something already.
     """
     folders.check_free(output)
+    if folders.read_config(path).adapter is not None:
+        raise KotyaError(
+            f"{path}: an adapter; --to peft writes it, and kotya merge makes a whole model of it"
+        )
     loaded = folders.load(path)
     found = as_theirs(loaded, path)
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -409,6 +409,11 @@ def _said(source: Path) -> PeftJson:
         raise KotyaError(
             f"{path}: init_lora_weights is {said.init_lora_weights!r}, which changes the base; save it as a LoRA"
         )
+    for pattern in (*(said.rank_pattern or {}), *(said.alpha_pattern or {})):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise KotyaError(f"{path}: {pattern!r} is no pattern: {error}") from None
     for key, value in (said.model_extra or {}).items():
         if key not in SILENT and value not in (None, False, "", [], {}):
             raise KotyaError(f"{path}: {key} is {json.dumps(value)}; kotya's LoRA has no such thing")
