@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from kotya import folder as folders
 from kotya.adapt.attach import NORM, targets
@@ -341,12 +341,7 @@ def import_peft(source: Path, output: Path, base: Path | None) -> ImportedAdapte
         raise KotyaError(
             f"{base}: an adapter; what is adapted is a whole model (kotya merge makes one of it)"
         )
-    weights = source / WEIGHTS
-    if not weights.exists() and weights.with_suffix(".bin").exists():
-        raise KotyaError(
-            f"{weights.with_suffix('.bin')}: a pickle, which kotya does not load; save it as safetensors"
-        )
-    stored = {name.removeprefix(PREFIX): tensor for name, tensor in read_stored(weights).items()}
+    weights, stored = source / WEIGHTS, _stored(source)
     config = _with_head(known, said, stored, vocabularies[0], source, base)
     names = _names(config, vocabularies[0], base)
     model = build_empty(lambda: config.build(vocabularies))
@@ -355,24 +350,22 @@ def import_peft(source: Path, output: Path, base: Path | None) -> ImportedAdapte
         for one in names_of(names.family, names.family.place(name, config.model, names.head, names.pad).name):
             ours.setdefault(one, []).append(name)
     changes, kept = _read(stored, ours, names, weights)
+    if not changes:
+        raise KotyaError(f"{weights}: there is no LoRA in it")
     before = folders.read_weights(base / folders.WEIGHTS)
-    beside = folders.trained_beside(model, before)
     for name, _ in model.named_parameters():
         if name not in before and name not in kept:
             raise KotyaError(
                 f"{weights}: {names.theirs(name)} is neither there nor in {base}: it was drawn at random where the "
                 "adapter was trained; name its module in modules_to_save"
             )
+    beside = folders.trained_beside(model, before)
     kept = {name: before[name] for name in beside if name not in kept} | {
         name: tensor
         for name, tensor in kept.items()
         if name in beside or _is_norm(name) or not _same(tensor, before.get(name))
     }
-    if not changes:
-        raise KotyaError(f"{weights}: there is no LoRA in it")
     rank, alpha = _uniform(said, changes, names, source / CONFIG)
-    norms = _trained_norms(kept, [name for name, _ in model.named_parameters()], weights)
-    modules = [name if change.table else name.removesuffix(".weight") for name, change in changes.items()]
     lora = LoRAConfig(
         kind="lora",
         rank=rank,
@@ -380,17 +373,23 @@ def import_peft(source: Path, output: Path, base: Path | None) -> ImportedAdapte
         dropout=said.lora_dropout,
         scaling="rank-stabilised" if said.use_rslora else "standard",
         dora=said.use_dora,
-        norms=norms,
-        targets=tuple(map(_target, modules)),
+        norms=_trained_norms(kept, [name for name, _ in model.named_parameters()], weights),
+        targets=_targets(model, changes, config.model.layers),
     )
-    short = lora.model_copy(update={"targets": _shortened(lora.targets or (), config.model.layers)})
-    if set(targets(model, short)) == set(lora.targets or ()):
-        lora = short
     tensors = _put_together(changes, kept)
     config = config.model_copy(update={"adapter": folders.describe_base(base, output, lora)})
     folders.adapt(model, lora, dict(tensors), base, weights)
     folders.create(output, config=config, vocabularies=vocabularies, recipe=None, tensors=tensors)
     return ImportedAdapter(config, tensors)
+
+
+def _stored(source: Path) -> dict[str, Tensor]:
+    """Their tensors, by names as `transformers` has them."""
+    path = source / WEIGHTS
+    pickled = path.with_suffix(".bin")
+    if not path.exists() and pickled.exists():
+        raise KotyaError(f"{pickled}: a pickle, which kotya does not load; save it as safetensors")
+    return {name.removeprefix(PREFIX): tensor for name, tensor in read_stored(path).items()}
 
 
 def _said(source: Path) -> PeftJson:
@@ -545,21 +544,18 @@ def _is_norm(name: str) -> bool:
     return fnmatchcase(name.rpartition(".")[0], NORM)
 
 
-def _target(module: str) -> str:
-    """The layer that our targets name: of a table, the module that looks it up."""
-    return EMBEDDINGS.rpartition(".")[0] if module == EMBEDDINGS else module
-
-
-def _shortened(found: Iterable[str], layers: int) -> tuple[str, ...]:
-    """The same layers by the ends of their names, where all blocks have them."""
-    ends: dict[str, int] = {}
-    for name in found:
-        match = re.fullmatch(r"encoder\.layers\.\d+\.(.+)", name)
-        end = name if match is None else match[1]
-        ends[end] = ends.get(end, 0) + 1
-    whole = {end for end, count in ends.items() if count == layers}
-    kept = [re.sub(r"^encoder\.layers\.\d+\.", "", name) for name in found]
-    return tuple(dict.fromkeys(end if end in whole else name for name, end in zip(found, kept, strict=True)))
+def _targets(model: nn.Module, changes: Mapping[str, Change], layers: int) -> tuple[str, ...]:
+    """The layers as a recipe names them: by the ends of their names, where all blocks have them."""
+    table = EMBEDDINGS.rpartition(".")[0]  # the module that looks it up
+    whole = tuple(table if change.table else name.removesuffix(".weight") for name, change in changes.items())
+    ends = [re.sub(r"^encoder\.layers\.\d+\.", "", name) for name in whole]
+    short = tuple(
+        dict.fromkeys(
+            end if ends.count(end) == layers else name for name, end in zip(whole, ends, strict=True)
+        )
+    )
+    found = targets(model, LoRAConfig(kind="lora", targets=short))
+    return short if set(found) == set(whole) else whole
 
 
 def _put_together(changes: Mapping[str, Change], kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
