@@ -21,7 +21,8 @@ from kotya.adapt.attach import AdaptConfig, attach, own
 from kotya.adapt.lora import LoRAConfig
 from kotya.cli.main import run
 from kotya.interop.huggingface import import_model
-from kotya.interop.peft import export_peft, import_peft
+from kotya.interop.peft_in import import_peft
+from kotya.interop.peft_out import export_peft
 from kotya.models.bert import MaskedLM
 from kotya.tasks.classification import ClassificationFolder
 from kotya.tasks.packed_batch import pack

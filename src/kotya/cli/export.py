@@ -39,7 +39,7 @@ def export(
         kotya export runs/sst2-lora sst2-peft --to peft
     """
     if to is Form.PEFT:
-        from kotya.interop.peft import export_peft
+        from kotya.interop.peft_out import export_peft
 
         typer.echo(f"LoRA of {export_peft(model, output, base)} written to {output}", err=True)
         return

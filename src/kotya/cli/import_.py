@@ -31,7 +31,7 @@ def import_(
         kotya import downloads/minilm-lora runs/minilm-lora --base runs/minilm
     """
     from kotya.interop.huggingface import import_model
-    from kotya.interop.peft import import_peft, is_peft
+    from kotya.interop.peft_in import import_peft, is_peft
 
     if base is not None or is_peft(Path(source)):
         adapter = import_peft(Path(source), output, base)
