@@ -190,6 +190,21 @@ def test_dora_has_no_gradient_through_the_norm() -> None:
     assert torch.allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("held", ["float32", "int8"])
+@pytest.mark.parametrize("kind", ADAPTERS)
+@pytest.mark.parametrize("model", ["bert", "transformer", "luong", "bahdanau"])
+def test_in_bfloat16_an_adapter_computes_what_it_does_in_float32(model: str, kind: str, held: str) -> None:
+    adapted = built(model)
+    attach(adapted, config(**ADAPTERS[kind], held=held))
+    shaken(own(adapted))
+    expected = outputs(adapted)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = outputs(adapted)
+        found.float().square().mean().backward()
+    assert (found - expected).abs().max() < 0.03 * expected.abs().max()
+    assert all(parameter.grad is not None for parameter in own(adapted).values())
+
+
 def test_bottlenecks_by_their_formula() -> None:
     torch.manual_seed(0)
     layer = nn.Linear(6, 5)

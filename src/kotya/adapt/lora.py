@@ -85,7 +85,7 @@ class LowRank(WeightPart):
                 y.flatten(0, -2), low.flatten(0, -2).to(y.dtype), self.up.t().to(y.dtype), alpha=self.scale
             )
             return flat.view_as(y)
-        bias = 0.0 if base.bias is None else base.bias
+        bias = 0.0 if base.bias is None else base.bias.to(y.dtype)
         factor = self._factor(self._sum(base.weight)).to(y.dtype)
         return (y - bias + self.scale * F.linear(low, self.up)) * factor + bias
 
