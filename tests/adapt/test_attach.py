@@ -271,6 +271,72 @@ def test_two_adapters_at_one_place_that_cannot_be_combined() -> None:
     attach(model, config(kind="lora", targets=["attention.output"]), name="one")
     with pytest.raises(KotyaError, match=r"attention\.output: two adapters that cannot stand at one place"):
         attach(model, config(kind="houlsby"), name="two")
+    model = built("bert")
+    attach(model, config(kind="houlsby"), name="one")
+    with pytest.raises(KotyaError, match=r"attention\.output: two adapters that cannot stand at one place"):
+        attach(model, config(kind="lora", targets=["attention.*"]), name="two")
+    model = built("bert")
+    attach(model, config(kind="lora", targets=["embedding"]), name="one")
+    with pytest.raises(KotyaError, match=r"embedding: two adapters that cannot stand at one place"):
+        attach(model, config(kind="lora", targets=["embedding"]), name="two")
+
+
+INNER = {"kind": "lora", "rank": 4, "targets": ["feed_forward.inner"]}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(ADAPTERS["houlsby"], ADAPTERS["houlsby"]), (ADAPTERS["houlsby"], INNER), (INNER, ADAPTERS["houlsby"])],
+)
+def test_an_adapter_beside_another_is_what_it_is_alone(first: dict[str, Any], second: dict[str, Any]) -> None:
+    alone = built("bert")
+    attach(alone, config(**second))
+    shaken(own(alone))
+    stored, expected = own(alone), outputs(alone)
+    model = built("bert")
+    before = list(model.named_parameters())
+    attach(model, config(**first), name="first")
+    attach(model, config(**second), name="second")
+    shaken(own(model, "first"), 8)
+    mine = own(model, "second")
+    assert mine.keys() == stored.keys()
+    with torch.no_grad():
+        for name, parameter in mine.items():
+            parameter.copy_(stored[name])
+        with routed("second"):
+            assert torch.allclose(outputs(model), expected, atol=1e-6)
+    detach(model)
+    assert [(name, id(one)) for name, one in model.named_parameters()] == [(n, id(p)) for n, p in before]
+
+
+@pytest.mark.parametrize("model", ["rnn gru", "luong"])
+def test_no_bottleneck_stands_at_a_weight_that_a_loop_multiplies_by(model: str) -> None:
+    with pytest.raises(KotyaError, match="in which there is no layer to adapt"):
+        attach(built(model), config(kind="houlsby", targets=["recurrent.0"]))
+    everywhere = built(model)
+    attach(everywhere, config(kind="houlsby", size=2, targets=["*"]))
+    outputs(everywhere).sum().backward()
+    assert all(parameter.grad is not None for parameter in own(everywhere).values())
+
+
+def test_places_may_stand_in_one_another() -> None:
+    model = built("bert")
+    attach(model, config(kind="pfeiffer", size=4, targets=["feed_forward", "feed_forward.inner"]))
+    assert len(places(model)) == 4
+    outputs(model).sum().backward()
+    assert all(parameter.grad is not None for parameter in own(model).values())
+
+
+@pytest.mark.parametrize("kind", ["lora", "pfeiffer"])
+def test_a_fresh_head_is_no_place_whatever_the_pattern(kind: str) -> None:
+    model = built("bert")
+    fresh = ["head.weight", "head.bias"]
+    attach(model, config(kind=kind, targets=["*"]), fresh=fresh)
+    trained = {id(one) for one in model.parameters() if one.requires_grad}
+    assert {id(one) for one in own(model, fresh=fresh).values()} == trained
+    assert set(fresh) < own(model, fresh=fresh).keys()
+    with pytest.raises(KotyaError, match="'head' names head, in which there is no layer to adapt"):
+        attach(built("bert"), config(kind=kind, targets=["head"]), fresh=fresh)
 
 
 def test_heads_and_fresh_weights_are_trained_and_features_of_attention_are_not() -> None:
