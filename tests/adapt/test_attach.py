@@ -400,6 +400,29 @@ def test_loras_add_up_with_weights() -> None:
         combined(settings, [*stored[:1], {**stored[1], "head.weight": torch.ones(1)}], [1.0, 1.0])
 
 
+def test_embeddings_add_up_and_are_absorbed_where_their_matrix_is_theirs_alone() -> None:
+    settings = config(kind="lora", rank=2, targets=["embedding"])
+    model = built("bert")
+    table = model.encoder.embedding.tokens.detach().clone()
+    attach(model, settings)
+    shaken(own(model))
+    change = (model.encoder.embedding.tokens - table).detach()
+    stored = {name: one.detach().clone() for name, one in own(model).items()}
+    detach(model)
+    both, tensors = combined([settings] * 2, [stored] * 2, [0.5, -2.0])
+    attach(model, both)
+    with torch.no_grad():
+        for name, parameter in own(model).items():
+            parameter.copy_(tensors[name])
+    absorb(model)
+    assert torch.allclose(model.encoder.embedding.tokens, table - 1.5 * change, atol=1e-5)
+
+    tied = built("transformer")
+    attach(tied, settings)
+    with pytest.raises(KotyaError, match=r"embedding: an embedding whose matrix is also that of a layer"):
+        absorb(tied)
+
+
 @pytest.mark.parametrize("kinds", [("lora", "dora"), ("lora", "houlsby"), ("houlsby", "parallel")])
 def test_rows_of_one_batch_take_each_its_own_adapter(kinds: tuple[str, str]) -> None:
     model = built("bert")

@@ -163,6 +163,23 @@ def test_merged_it_is_a_whole_model_with_the_same_answers(made: Path, tmp_path: 
     assert not (tmp_path / "no").exists()
 
 
+def test_what_is_merged_is_whole_where_the_base_was_held_in_int8(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(made / "cache"))
+    plan = content(tmp_path, "classification", updates=2, evaluate_every=2)
+    del plan["vocabulary"], plan["model"]
+    plan |= {"base": str(made / "bert"), "adapt": LORA | {"held": "int8"}}
+    train(recipes.parse(plan, "test"), tmp_path / "held=int8", reporter=Silent())
+    assert command(["merge", str(tmp_path / "held=int8"), "--output", str(tmp_path / "whole")]) == 0
+    whole, held = kotya.load(tmp_path / "whole"), kotya.load(tmp_path / "held=int8")
+    assert isinstance(whole, Classifier)
+    assert isinstance(held, Classifier)
+    assert whole.classify(TEXTS[0]).probabilities == pytest.approx(
+        held.classify(TEXTS[0]).probabilities, abs=0.05
+    )
+
+
 def test_another_base_is_refused_and_a_moved_one_is_found_again(made: Path, tmp_path: Path) -> None:
     shutil.copytree(made / "classification-lora", tmp_path / "adapter")
     with pytest.raises(KotyaError, match="say where: --base"):
@@ -294,8 +311,9 @@ def test_from_the_command_line(
     said = capsys.readouterr().err
     assert re.search(r"adapter: 3\d\d of [\d,]+ parameters are trained \(\d\.\d\d %\)", said)
     assert command(["merge", f"{out}=1", "--output", str(tmp_path / "whole")]) == 0
-    assert command(["merge", f"{out}=much", "--output", str(tmp_path / "no")]) == 2
-    assert "'much' is no weight" in capsys.readouterr().err
+    for weight in ("much", "nan"):
+        assert command(["merge", f"{out}={weight}", "--output", str(tmp_path / "no")]) == 2
+        assert f"'{weight}' is no weight" in capsys.readouterr().err
     text = tmp_path / "text"
     text.write_text("a great film\n", encoding="utf-8")
     found = []

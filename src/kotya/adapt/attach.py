@@ -6,6 +6,7 @@ A pattern names a layer by the end of its dotted name, `*` for anything: `attent
 
 import copy
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from itertools import chain
@@ -121,9 +122,17 @@ def detach(model: nn.Module) -> None:
 def absorb(model: nn.Module) -> None:
     """Make the adapters part of the model, in place: a model of the base's kind, with changed weights.
 
-    Raises KotyaError for bottlenecks, which are layers of their own.
+    Raises KotyaError for bottlenecks, which are layers of their own, and for an embedding that shares its matrix with
+    what it does not change.
     """
     found = places(model)
+    uses = Counter(id(one) for module in model.modules() for one in module.parameters(recurse=False))
+    for name, parameter in model.named_parameters():
+        if name.endswith(".original") and uses[id(parameter)] > 1:
+            raise KotyaError(
+                f"{name.partition('.parametrizations.')[0]}: an embedding whose matrix is also that of a layer without "
+                "the adapter, so the changed one has no place of its own in the base"
+            )
     for name, place in found.items():
         if any(isinstance(part, Bottleneck) for part in place.parts.values()):
             raise KotyaError(

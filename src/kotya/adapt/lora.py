@@ -8,6 +8,7 @@ forms BA; an embedding and what multiplies by a weight itself (the recurrent ker
 """
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -151,6 +152,6 @@ def combined(
             downs.append(down)
             ups.append(up * (weight * config.scale))
         total[f"{place}.down"], total[f"{place}.up"] = torch.cat(downs), torch.cat(ups, dim=1)
-    targets = tuple(dict.fromkeys(place.rpartition(".parts.")[0] for place in places))
+    targets = tuple(dict.fromkeys(re.split(r"\.(?:parts|parametrizations)\.", place)[0] for place in places))
     rank = sum(ranks)
     return LoRAConfig(kind="lora", rank=rank, alpha=float(rank), targets=targets), total
