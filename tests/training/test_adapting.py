@@ -131,6 +131,25 @@ def test_one_base_many_tasks_one_batch(made: Path) -> None:
 def test_adapters_that_cannot_share_a_batch_are_asked_one_by_one(
     made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+def test_names_of_folders_and_how_the_base_is_held_are_each_adapters_own(made: Path, tmp_path: Path) -> None:
+    for name in ("v1.0", "train"):
+        shutil.copytree(made / "relevance-houlsby", tmp_path / name)
+    rounded = shutil.copytree(made / "classification-lora", tmp_path / "int8")
+    settings = json.loads((rounded / "config.json").read_text(encoding="utf-8"))
+    settings["adapter"]["adapt"]["held"] = "int8"
+    (rounded / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+
+    alone = kotya.load(made / "relevance-houlsby")
+    assert isinstance(alone, Ranker)
+    expected = next(iter(alone.score(PAIRS[:1])))
+    models = kotya.load(made / "bert", adapters=[tmp_path / "v1.0", tmp_path / "train"])
+    assert list(models.answer([("train", PAIRS[0]), ("v1.0", PAIRS[0])])) == pytest.approx(
+        [expected] * 2, abs=1e-5
+    )
+    models = kotya.load(made / "bert", adapters=[tmp_path / "train", rounded])
+    assert list(models.answer([("train", PAIRS[0])])) == pytest.approx([expected], abs=1e-7)
+
+
     monkeypatch.setenv("XDG_CACHE_HOME", str(made / "cache"))
     tagger = tuned(made, made / "bert", "tagging", LORA)
     models = kotya.load(made / "bert", adapters=[tagger, made / "classification-lora"])
