@@ -256,6 +256,18 @@ def translator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.parametrize("adapt", [None, LORA, HOULSBY, {"kind": "lora", "rank": 2, "held": "int8"}])
 def test_a_translator_is_tuned_to_a_domain(
     translator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapt: dict[str, Any] | None
+def test_an_adapter_that_would_train_nothing_is_refused(
+    translator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(translator / "cache"))
+    plan = parallel(translator, updates=2)
+    del plan["vocabulary"], plan["model"]
+    plan |= {"base": str(translator / "general"), "adapt": {"kind": "head"}}
+    with pytest.raises(KotyaError, match="nothing would be trained"):
+        train(recipes.parse(plan, "test"), tmp_path / "run", reporter=Silent())
+    assert not (tmp_path / "run").exists()
+
+
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(translator / "cache"))
     plan = parallel(translator, updates=30, evaluate_every=15, learning_rate=0.02)
