@@ -14,10 +14,13 @@ from safetensors.torch import load_file
 import kotya
 from kotya import folder as folders
 from kotya import recipe as recipes
+from kotya.adapt.place import AdaptedLinear, places
 from kotya.cli.main import run as command
 from kotya.errors import KotyaError
 from kotya.inference.adapted import Adapters
+from kotya.inference.benchmark import training_step
 from kotya.inference.classifier import Classifier
+from kotya.inference.loading import load_translator
 from kotya.inference.ranker import Ranker
 from kotya.inference.tagger import Tagger
 from kotya.inference.translator import Translator
@@ -128,9 +131,6 @@ def test_one_base_many_tasks_one_batch(made: Path) -> None:
         list(models.answer([("other", "text")]))
 
 
-def test_adapters_that_cannot_share_a_batch_are_asked_one_by_one(
-    made: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
 def test_names_of_folders_and_how_the_base_is_held_are_each_adapters_own(made: Path, tmp_path: Path) -> None:
     for name in ("v1.0", "train"):
         shutil.copytree(made / "relevance-houlsby", tmp_path / name)
@@ -150,6 +150,9 @@ def test_names_of_folders_and_how_the_base_is_held_are_each_adapters_own(made: P
     assert list(models.answer([("train", PAIRS[0])])) == pytest.approx([expected], abs=1e-7)
 
 
+def test_adapters_that_cannot_share_a_batch_are_asked_one_by_one(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(made / "cache"))
     tagger = tuned(made, made / "bert", "tagging", LORA)
     models = kotya.load(made / "bert", adapters=[tagger, made / "classification-lora"])
@@ -253,9 +256,6 @@ def translator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-@pytest.mark.parametrize("adapt", [None, LORA, HOULSBY, {"kind": "lora", "rank": 2, "held": "int8"}])
-def test_a_translator_is_tuned_to_a_domain(
-    translator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapt: dict[str, Any] | None
 def test_an_adapter_that_would_train_nothing_is_refused(
     translator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +268,9 @@ def test_an_adapter_that_would_train_nothing_is_refused(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("adapt", [None, LORA, HOULSBY, {"kind": "lora", "rank": 2, "held": "int8"}])
+def test_a_translator_is_tuned_to_a_domain(
+    translator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapt: dict[str, Any] | None
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(translator / "cache"))
     plan = parallel(translator, updates=30, evaluate_every=15, learning_rate=0.02)
@@ -284,6 +287,20 @@ def test_an_adapter_that_would_train_nothing_is_refused(
     assert isinstance(model, Translator)
     assert isinstance(model.translate("kot vidit dom"), str)
     if adapt == LORA:
+        frozen = folders.load(tmp_path / "domain")
+        training_step(frozen, ["kot vidit dom"], model, 1)
+        assert all(
+            (parameter.grad is None) and parameter.requires_grad == (".parts." in name)
+            for name, parameter in frozen.model.named_parameters()
+        )
+        with (
+            monkeypatch.context() as elsewhere
+        ):  # where no layer is packed the changed weights are computed once too
+            elsewhere.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+            unpacked = load_translator(tmp_path / "domain").ensemble.models[0]
+        assert all(
+            isinstance(one, AdaptedLinear) and one.merged is not None for one in places(unpacked).values()
+        )
         lines = ["kot vidit dom", "sad", "dom lyubit sad"]
         merge([(tmp_path / "domain", 1.0)], tmp_path / "merged")
         merged = kotya.load(tmp_path / "merged")
