@@ -370,6 +370,12 @@ def test_from_the_command_line(
         assert command(["predict", arguments[0], str(text), *arguments[1:]]) == 0
         found.append(json.loads(capsys.readouterr().out)["probabilities"]["good"])
     assert found == pytest.approx(found[:1] * 3, abs=1e-5)
+    shutil.copytree(out, tmp_path / "far" / "away")
+    told = ["evaluate", str(tmp_path / "far" / "away"), str(made / "classification" / "dev"), "--json"]
+    assert command(told) == 2
+    assert "say where: --base" in capsys.readouterr().err
+    assert command([*told, "--base", str(made / "bert")]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["accuracy"] >= 0
     assert command(["predict", str(out), str(text), "--base", str(made / "classification-lora")]) == 2
     assert "an adapter for another base" in capsys.readouterr().err
 
