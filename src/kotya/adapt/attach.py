@@ -1,7 +1,7 @@
 """Put an adapter into a model of any kind, and take it away again: find the places by name, freeze the rest.
 
 A pattern names a layer by the end of its dotted name, `*` for anything: `attention.query` is that layer in every block,
-`encoder.layers.0.*` all of one block. What it names that is no layer stands for every linear layer inside.
+`encoder.layers.0.*` all of one block. To LoRA what is named and is no layer stands for every linear layer inside.
 """
 
 import copy
