@@ -190,6 +190,21 @@ def test_dora_has_no_gradient_through_the_norm() -> None:
     assert torch.allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("held", ["float32", "int8"])
+@pytest.mark.parametrize("kind", ADAPTERS)
+@pytest.mark.parametrize("model", ["bert", "transformer", "luong", "bahdanau"])
+def test_in_bfloat16_an_adapter_computes_what_it_does_in_float32(model: str, kind: str, held: str) -> None:
+    adapted = built(model)
+    attach(adapted, config(**ADAPTERS[kind], held=held))
+    shaken(own(adapted))
+    expected = outputs(adapted)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = outputs(adapted)
+        found.float().square().mean().backward()
+    assert (found - expected).abs().max() < 0.03 * expected.abs().max()
+    assert all(parameter.grad is not None for parameter in own(adapted).values())
+
+
 def test_bottlenecks_by_their_formula() -> None:
     torch.manual_seed(0)
     layer = nn.Linear(6, 5)
@@ -256,6 +271,72 @@ def test_two_adapters_at_one_place_that_cannot_be_combined() -> None:
     attach(model, config(kind="lora", targets=["attention.output"]), name="one")
     with pytest.raises(KotyaError, match=r"attention\.output: two adapters that cannot stand at one place"):
         attach(model, config(kind="houlsby"), name="two")
+    model = built("bert")
+    attach(model, config(kind="houlsby"), name="one")
+    with pytest.raises(KotyaError, match=r"attention\.output: two adapters that cannot stand at one place"):
+        attach(model, config(kind="lora", targets=["attention.*"]), name="two")
+    model = built("bert")
+    attach(model, config(kind="lora", targets=["embedding"]), name="one")
+    with pytest.raises(KotyaError, match=r"embedding: two adapters that cannot stand at one place"):
+        attach(model, config(kind="lora", targets=["embedding"]), name="two")
+
+
+INNER = {"kind": "lora", "rank": 4, "targets": ["feed_forward.inner"]}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(ADAPTERS["houlsby"], ADAPTERS["houlsby"]), (ADAPTERS["houlsby"], INNER), (INNER, ADAPTERS["houlsby"])],
+)
+def test_an_adapter_beside_another_is_what_it_is_alone(first: dict[str, Any], second: dict[str, Any]) -> None:
+    alone = built("bert")
+    attach(alone, config(**second))
+    shaken(own(alone))
+    stored, expected = own(alone), outputs(alone)
+    model = built("bert")
+    before = list(model.named_parameters())
+    attach(model, config(**first), name="first")
+    attach(model, config(**second), name="second")
+    shaken(own(model, "first"), 8)
+    mine = own(model, "second")
+    assert mine.keys() == stored.keys()
+    with torch.no_grad():
+        for name, parameter in mine.items():
+            parameter.copy_(stored[name])
+        with routed("second"):
+            assert torch.allclose(outputs(model), expected, atol=1e-6)
+    detach(model)
+    assert [(name, id(one)) for name, one in model.named_parameters()] == [(n, id(p)) for n, p in before]
+
+
+@pytest.mark.parametrize("model", ["rnn gru", "luong"])
+def test_no_bottleneck_stands_at_a_weight_that_a_loop_multiplies_by(model: str) -> None:
+    with pytest.raises(KotyaError, match="in which there is no layer to adapt"):
+        attach(built(model), config(kind="houlsby", targets=["recurrent.0"]))
+    everywhere = built(model)
+    attach(everywhere, config(kind="houlsby", size=2, targets=["*"]))
+    outputs(everywhere).sum().backward()
+    assert all(parameter.grad is not None for parameter in own(everywhere).values())
+
+
+def test_places_may_stand_in_one_another() -> None:
+    model = built("bert")
+    attach(model, config(kind="pfeiffer", size=4, targets=["feed_forward", "feed_forward.inner"]))
+    assert len(places(model)) == 4
+    outputs(model).sum().backward()
+    assert all(parameter.grad is not None for parameter in own(model).values())
+
+
+@pytest.mark.parametrize("kind", ["lora", "pfeiffer"])
+def test_a_fresh_head_is_no_place_whatever_the_pattern(kind: str) -> None:
+    model = built("bert")
+    fresh = ["head.weight", "head.bias"]
+    attach(model, config(kind=kind, targets=["*"]), fresh=fresh)
+    trained = {id(one) for one in model.parameters() if one.requires_grad}
+    assert {id(one) for one in own(model, fresh=fresh).values()} == trained
+    assert set(fresh) < own(model, fresh=fresh).keys()
+    with pytest.raises(KotyaError, match="'head' names head, in which there is no layer to adapt"):
+        attach(built("bert"), config(kind=kind, targets=["head"]), fresh=fresh)
 
 
 def test_heads_and_fresh_weights_are_trained_and_features_of_attention_are_not() -> None:
@@ -317,6 +398,29 @@ def test_loras_add_up_with_weights() -> None:
         assert torch.allclose(place.weight - place.base.weight, changes[name], atol=1e-6)
     with pytest.raises(KotyaError, match="weights of their own"):
         combined(settings, [*stored[:1], {**stored[1], "head.weight": torch.ones(1)}], [1.0, 1.0])
+
+
+def test_embeddings_add_up_and_are_absorbed_where_their_matrix_is_theirs_alone() -> None:
+    settings = config(kind="lora", rank=2, targets=["embedding"])
+    model = built("bert")
+    table = model.encoder.embedding.tokens.detach().clone()
+    attach(model, settings)
+    shaken(own(model))
+    change = (model.encoder.embedding.tokens - table).detach()
+    stored = {name: one.detach().clone() for name, one in own(model).items()}
+    detach(model)
+    both, tensors = combined([settings] * 2, [stored] * 2, [0.5, -2.0])
+    attach(model, both)
+    with torch.no_grad():
+        for name, parameter in own(model).items():
+            parameter.copy_(tensors[name])
+    absorb(model)
+    assert torch.allclose(model.encoder.embedding.tokens, table - 1.5 * change, atol=1e-5)
+
+    tied = built("transformer")
+    attach(tied, settings)
+    with pytest.raises(KotyaError, match=r"embedding: an embedding whose matrix is also that of a layer"):
+        absorb(tied)
 
 
 @pytest.mark.parametrize("kinds", [("lora", "dora"), ("lora", "houlsby"), ("houlsby", "parallel")])

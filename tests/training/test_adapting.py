@@ -14,10 +14,13 @@ from safetensors.torch import load_file
 import kotya
 from kotya import folder as folders
 from kotya import recipe as recipes
+from kotya.adapt.place import AdaptedLinear, places
 from kotya.cli.main import run as command
 from kotya.errors import KotyaError
 from kotya.inference.adapted import Adapters
+from kotya.inference.benchmark import training_step
 from kotya.inference.classifier import Classifier
+from kotya.inference.loading import load_translator
 from kotya.inference.ranker import Ranker
 from kotya.inference.tagger import Tagger
 from kotya.inference.translator import Translator
@@ -128,6 +131,25 @@ def test_one_base_many_tasks_one_batch(made: Path) -> None:
         list(models.answer([("other", "text")]))
 
 
+def test_names_of_folders_and_how_the_base_is_held_are_each_adapters_own(made: Path, tmp_path: Path) -> None:
+    for name in ("v1.0", "train"):
+        shutil.copytree(made / "relevance-houlsby", tmp_path / name)
+    rounded = shutil.copytree(made / "classification-lora", tmp_path / "int8")
+    settings = json.loads((rounded / "config.json").read_text(encoding="utf-8"))
+    settings["adapter"]["adapt"]["held"] = "int8"
+    (rounded / "config.json").write_text(json.dumps(settings), encoding="utf-8")
+
+    alone = kotya.load(made / "relevance-houlsby")
+    assert isinstance(alone, Ranker)
+    expected = next(iter(alone.score(PAIRS[:1])))
+    models = kotya.load(made / "bert", adapters=[tmp_path / "v1.0", tmp_path / "train"])
+    assert list(models.answer([("train", PAIRS[0]), ("v1.0", PAIRS[0])])) == pytest.approx(
+        [expected] * 2, abs=1e-5
+    )
+    models = kotya.load(made / "bert", adapters=[tmp_path / "train", rounded])
+    assert list(models.answer([("train", PAIRS[0])])) == pytest.approx([expected], abs=1e-7)
+
+
 def test_adapters_that_cannot_share_a_batch_are_asked_one_by_one(
     made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +183,23 @@ def test_merged_it_is_a_whole_model_with_the_same_answers(made: Path, tmp_path: 
     with pytest.raises(KotyaError, match="a whole model, no adapter"):
         merge([(made / "bert", 1.0)], tmp_path / "no")
     assert not (tmp_path / "no").exists()
+
+
+def test_what_is_merged_is_whole_where_the_base_was_held_in_int8(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(made / "cache"))
+    plan = content(tmp_path, "classification", updates=2, evaluate_every=2)
+    del plan["vocabulary"], plan["model"]
+    plan |= {"base": str(made / "bert"), "adapt": LORA | {"held": "int8"}}
+    train(recipes.parse(plan, "test"), tmp_path / "held=int8", reporter=Silent())
+    assert command(["merge", str(tmp_path / "held=int8"), "--output", str(tmp_path / "whole")]) == 0
+    whole, held = kotya.load(tmp_path / "whole"), kotya.load(tmp_path / "held=int8")
+    assert isinstance(whole, Classifier)
+    assert isinstance(held, Classifier)
+    assert whole.classify(TEXTS[0]).probabilities == pytest.approx(
+        held.classify(TEXTS[0]).probabilities, abs=0.05
+    )
 
 
 def test_another_base_is_refused_and_a_moved_one_is_found_again(made: Path, tmp_path: Path) -> None:
@@ -217,6 +256,18 @@ def translator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+def test_an_adapter_that_would_train_nothing_is_refused(
+    translator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(translator / "cache"))
+    plan = parallel(translator, updates=2)
+    del plan["vocabulary"], plan["model"]
+    plan |= {"base": str(translator / "general"), "adapt": {"kind": "head"}}
+    with pytest.raises(KotyaError, match="nothing would be trained"):
+        train(recipes.parse(plan, "test"), tmp_path / "run", reporter=Silent())
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("adapt", [None, LORA, HOULSBY, {"kind": "lora", "rank": 2, "held": "int8"}])
 def test_a_translator_is_tuned_to_a_domain(
     translator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapt: dict[str, Any] | None
@@ -236,6 +287,20 @@ def test_a_translator_is_tuned_to_a_domain(
     assert isinstance(model, Translator)
     assert isinstance(model.translate("kot vidit dom"), str)
     if adapt == LORA:
+        frozen = folders.load(tmp_path / "domain")
+        training_step(frozen, ["kot vidit dom"], model, 1)
+        assert all(
+            (parameter.grad is None) and parameter.requires_grad == (".parts." in name)
+            for name, parameter in frozen.model.named_parameters()
+        )
+        with (
+            monkeypatch.context() as elsewhere
+        ):  # where no layer is packed the changed weights are computed once too
+            elsewhere.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+            unpacked = load_translator(tmp_path / "domain").ensemble.models[0]
+        assert all(
+            isinstance(one, AdaptedLinear) and one.merged is not None for one in places(unpacked).values()
+        )
         lines = ["kot vidit dom", "sad", "dom lyubit sad"]
         merge([(tmp_path / "domain", 1.0)], tmp_path / "merged")
         merged = kotya.load(tmp_path / "merged")
@@ -294,8 +359,9 @@ def test_from_the_command_line(
     said = capsys.readouterr().err
     assert re.search(r"adapter: 3\d\d of [\d,]+ parameters are trained \(\d\.\d\d %\)", said)
     assert command(["merge", f"{out}=1", "--output", str(tmp_path / "whole")]) == 0
-    assert command(["merge", f"{out}=much", "--output", str(tmp_path / "no")]) == 2
-    assert "'much' is no weight" in capsys.readouterr().err
+    for weight in ("much", "nan"):
+        assert command(["merge", f"{out}={weight}", "--output", str(tmp_path / "no")]) == 2
+        assert f"'{weight}' is no weight" in capsys.readouterr().err
     text = tmp_path / "text"
     text.write_text("a great film\n", encoding="utf-8")
     found = []
@@ -304,6 +370,12 @@ def test_from_the_command_line(
         assert command(["predict", arguments[0], str(text), *arguments[1:]]) == 0
         found.append(json.loads(capsys.readouterr().out)["probabilities"]["good"])
     assert found == pytest.approx(found[:1] * 3, abs=1e-5)
+    shutil.copytree(out, tmp_path / "far" / "away")
+    told = ["evaluate", str(tmp_path / "far" / "away"), str(made / "classification" / "dev"), "--json"]
+    assert command(told) == 2
+    assert "say where: --base" in capsys.readouterr().err
+    assert command([*told, "--base", str(made / "bert")]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["accuracy"] >= 0
     assert command(["predict", str(out), str(text), "--base", str(made / "classification-lora")]) == 2
     assert "an adapter for another base" in capsys.readouterr().err
 

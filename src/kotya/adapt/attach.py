@@ -1,11 +1,12 @@
 """Put an adapter into a model of any kind, and take it away again: find the places by name, freeze the rest.
 
 A pattern names a layer by the end of its dotted name, `*` for anything: `attention.query` is that layer in every block,
-`encoder.layers.0.*` all of one block. What it names that is no layer stands for every linear layer inside.
+`encoder.layers.0.*` all of one block. To LoRA what is named and is no layer stands for every linear layer inside.
 """
 
 import copy
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from itertools import chain
@@ -49,30 +50,39 @@ def attach(model: nn.Module, config: AdaptConfig, *, fresh: Iterable[str] = (), 
     of which one is added to a weight and the other to an output.
     """
     fresh = set(fresh)
+    found = targets(model, config, fresh=fresh)
     for parameter_name, parameter in model.named_parameters():
         parameter.requires_grad_(parameter.requires_grad and parameter_name in fresh)
-    found = targets(model, config)  # before anything is changed: an error leaves the model as it was
     norms = _matching(model, NORM) if trains_norms(config) else []
     if config.held == "int8":
         _hold(model, fresh)
     if not isinstance(config, HeadConfig):
-        for target in found:
+        for target in sorted(found, key=lambda one: -one.count(".")):  # inner first: an outer one renames it
             _put(model, target, name, config)
     for target in norms:
-        swapped = copy.deepcopy(_layer(model, target)).requires_grad_(True)
+        swapped = copy.deepcopy(_base(_layer(model, target))).requires_grad_(True)
         _place(model, target, linear=False).parts[name] = Swapped(swapped)
 
 
-def targets(model: nn.Module, config: AdaptConfig) -> list[str]:
-    """The names of the layers that an adapter would change. Raises KotyaError for a pattern that names none."""
+def targets(model: nn.Module, config: AdaptConfig, *, fresh: Iterable[str] = ()) -> list[str]:
+    """The names of the layers that an adapter would change: none with `fresh` weights, which are trained as they are.
+
+    Raises KotyaError for a pattern that names none.
+    """
     if isinstance(config, HeadConfig):
         return []
     standard = lora.TARGETS if isinstance(config, LoRAConfig) else adapters.TARGETS[config.kind]
     patterns = config.targets or standard
     found: dict[str, None] = {}
+    fresh = tuple(fresh)
     for pattern in patterns:
         matched = _matching(model, pattern)
-        layers = [one for name in matched for one in _layers(model, name, config)]
+        layers = [
+            one
+            for name in matched
+            for one in _layers(model, name, config)
+            if not any(weight.startswith(f"{one}.") for weight in fresh)
+        ]
         if not layers and config.targets is not None:
             raise KotyaError(_no_layer(model, pattern, matched))
         found |= dict.fromkeys(layers)
@@ -93,7 +103,7 @@ def own(model: nn.Module, name: str = NAME, *, fresh: Iterable[str] = ()) -> dic
     mark, fresh = f".parts.{name}.", set(fresh)
     tables = ".parametrizations."
     return {
-        full.replace(mark, f".parts.{NAME}."): parameter
+        _plain(full.replace(mark, f".parts.{NAME}.")): parameter
         for full, parameter in model.named_parameters()
         if mark in full or full in fresh or (tables in full and not full.endswith(".original"))
     }
@@ -101,7 +111,7 @@ def own(model: nn.Module, name: str = NAME, *, fresh: Iterable[str] = ()) -> dic
 
 def detach(model: nn.Module) -> None:
     """Take every adapter away: the modules of the base stand where they stood, and were never written to."""
-    for name, place in places(model).items():
+    for name, place in reversed(places(model).items()):  # inner ones first
         _set(model, name, place.base)
     for module in list(model.modules()):
         for table in list(getattr(module, "parametrizations", {})):
@@ -112,9 +122,17 @@ def detach(model: nn.Module) -> None:
 def absorb(model: nn.Module) -> None:
     """Make the adapters part of the model, in place: a model of the base's kind, with changed weights.
 
-    Raises KotyaError for bottlenecks, which are layers of their own.
+    Raises KotyaError for bottlenecks, which are layers of their own, and for an embedding that shares its matrix with
+    what it does not change.
     """
     found = places(model)
+    uses = Counter(id(one) for module in model.modules() for one in module.parameters(recurse=False))
+    for name, parameter in model.named_parameters():
+        if name.endswith(".original") and uses[id(parameter)] > 1:
+            raise KotyaError(
+                f"{name.partition('.parametrizations.')[0]}: an embedding whose matrix is also that of a layer without "
+                "the adapter, so the changed one has no place of its own in the base"
+            )
     for name, place in found.items():
         if any(isinstance(part, Bottleneck) for part in place.parts.values()):
             raise KotyaError(
@@ -145,34 +163,47 @@ def _matching(model: nn.Module, pattern: str) -> list[str]:
         name
         for name, _ in model.named_modules()
         if name
-        and (fnmatchcase(name, pattern) or fnmatchcase(name, f"*.{pattern}"))
-        and ".parts." not in name
+        and (fnmatchcase(_plain(name), pattern) or fnmatchcase(_plain(name), f"*.{pattern}"))
+        and _of_model(name)
     ]
+
+
+def _of_model(name: str) -> bool:
+    """Whether it names what the model was made of, or a place; no part of an adapter, nor what a place stands for."""
+    return ".parts." not in name and not name.endswith(".base")
+
+
+def _plain(name: str) -> str:
+    """A name as it is without the places around it."""
+    return ".".join(part for part in name.split(".") if part != "base")
+
+
+def _base(module: nn.Module) -> nn.Module:
+    return module.base if isinstance(module, Adapted | AdaptedLinear) else module
 
 
 def _layers(model: nn.Module, name: str, config: LoRAConfig | BottleneckConfig) -> list[str]:
     """The layer of that name, or every linear layer inside it; none that stands inside a place already."""
     module = _layer(model, name)
     if isinstance(config, BottleneckConfig):
-        return [name] if _widths(module) is not None and not name.endswith(".base") else []
-    if isinstance(module, nn.Linear) or _table(module) is not None:
-        return [] if name.endswith(".base") else [name]
+        return [name] if _widths(module) is not None else []
+    if isinstance(_base(module), nn.Linear) or _table(module) is not None:
+        return [name]
     inside = [(f"{name}.{inner}", one) for inner, one in module.named_modules() if inner]
-    return [
-        full
-        for full, one in inside
-        if isinstance(one, nn.Linear) and ".parts." not in full and not full.endswith(".base")
-    ]
+    return [full for full, one in inside if isinstance(_base(one), nn.Linear) and _of_model(full)]
 
 
 def _no_layer(model: nn.Module, pattern: str, matched: Sequence[str]) -> str:
     if matched:
-        return f"adapt.targets: {pattern!r} names {matched[0]}, in which there is no layer to adapt"
+        return (
+            f"adapt.targets: {pattern!r} names {matched[0]}, in which there is no layer to adapt "
+            "(a head is trained as it is)"
+        )
     ends = {
         ".".join(parts[-count:])
         for name, module in model.named_modules()
-        if _widths(module) is not None or _table(module) is not None
-        for parts in [name.split(".")]
+        if _of_model(name) and (_widths(module) is not None or _table(module) is not None)
+        for parts in [_plain(name).split(".")]
         for count in range(1, len(parts) + 1)
     }
     near = difflib.get_close_matches(pattern, sorted(ends), n=3)
@@ -184,6 +215,10 @@ def _put(model: nn.Module, target: str, name: str, config: LoRAConfig | Bottlene
     module = _layer(model, target)
     table = _table(module)
     if isinstance(config, LoRAConfig) and table is not None:
+        if parametrize.is_parametrized(module, table):
+            raise KotyaError(
+                f"{target}: two adapters that cannot stand at one place, both change the whole table"
+            )
         values = getattr(module, table)
         parametrize.register_parametrization(module, table, LowRankTable(config, values, target), unsafe=True)
         return
@@ -248,7 +283,7 @@ def _table(module: nn.Module) -> str | None:
 def _widths(module: nn.Module) -> tuple[int, int] | None:
     """Of what a layer reads and writes, where it maps vectors to vectors."""
     if isinstance(module, nn.Linear):
-        return module.in_features, module.out_features
+        return (module.in_features, module.out_features) if getattr(module, "called", True) else None
     if isinstance(module, Adapted):
         return _widths(module.base)
     width = getattr(module, "width", None)

@@ -8,6 +8,7 @@ forms BA; an embedding and what multiplies by a weight itself (the recurrent ker
 """
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -85,7 +86,7 @@ class LowRank(WeightPart):
                 y.flatten(0, -2), low.flatten(0, -2).to(y.dtype), self.up.t().to(y.dtype), alpha=self.scale
             )
             return flat.view_as(y)
-        bias = 0.0 if base.bias is None else base.bias
+        bias = 0.0 if base.bias is None else base.bias.to(y.dtype)
         factor = self._factor(self._sum(base.weight)).to(y.dtype)
         return (y - bias + self.scale * F.linear(low, self.up)) * factor + bias
 
@@ -151,6 +152,6 @@ def combined(
             downs.append(down)
             ups.append(up * (weight * config.scale))
         total[f"{place}.down"], total[f"{place}.up"] = torch.cat(downs), torch.cat(ups, dim=1)
-    targets = tuple(dict.fromkeys(place.rpartition(".parts.")[0] for place in places))
+    targets = tuple(dict.fromkeys(re.split(r"\.(?:parts|parametrizations)\.", place)[0] for place in places))
     rank = sum(ranks)
     return LoRAConfig(kind="lora", rank=rank, alpha=float(rank), targets=targets), total

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kotya.cli.alignments import AtStep, Format, Head, Heuristic, Layer, Symmetrize
-from kotya.cli.options import AllowCode, Device, Ensemble, Precision
+from kotya.cli.options import AllowCode, Base, Device, Ensemble, Precision
 
 if TYPE_CHECKING:
     from kotya.inference.alignment import WordAlignment
@@ -30,6 +30,7 @@ def align(
     picture: Annotated[
         Path | None, typer.Option(help="Draw it too: .png, .svg or .pdf of one pair, .html of any number.")
     ] = None,
+    base: Base = None,
     device: Device = "cpu",
     allow_code: AllowCode = False,
     precision: Precision = "float32",
@@ -56,7 +57,7 @@ def align(
         pairs = check_illustration(picture, pairs)
     prepare_workers(1, device)
     paths = [model, *(ensemble or [])]
-    aligner = load_translator(paths, device=device, precision=precision).aligner(**options)
+    aligner = load_translator(paths, base=base, device=device, precision=precision).aligner(**options)
     if symmetrize is None:
         found = aligner.align(pairs)
     else:

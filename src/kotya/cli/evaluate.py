@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kotya.cli.alignments import AtStep, Head, Layer, Symmetrize
-from kotya.cli.options import AllowCode, Device, Ensemble, LengthPenalty, Precision
+from kotya.cli.options import AllowCode, Base, Device, Ensemble, LengthPenalty, Precision
 
 if TYPE_CHECKING:
     from kotya.inference.evaluation import AlignmentReport
@@ -53,6 +53,7 @@ def evaluate(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Threads on a CPU; one a core by default.")
     ] = None,
+    base: Base = None,
     device: Device = "cpu",
     allow_code: AllowCode = False,
     precision: Precision = "float32",
@@ -91,10 +92,10 @@ def evaluate(
         given = (target, ensemble, beam, length_penalty, alignments, layer, head, step, symmetrize, output)
         if any(one is not None for one in given):
             raise KotyaError(
-                f"{model}: no translator; its metrics take a file, --set, --json and --device alone"
+                f"{model}: no translator; its metrics take a file, --set, --json, --base and --device alone"
             )
         prepare_workers(1, device)
-        print_metrics(model, source, part, as_json=as_json, device=device, precision=precision)
+        print_metrics(model, source, part, base, as_json=as_json, device=device, precision=precision)
         return
     if (source is None) != (target is None):
         raise KotyaError("a source file goes with its reference: kotya evaluate MODEL SOURCE TARGET")
@@ -108,7 +109,7 @@ def evaluate(
         raise KotyaError(
             "--layer, --head, --step and --symmetrize say how alignments are read: add --alignments GOLD"
         )
-    translator = load_translator([model, *(ensemble or [])], device=device, precision=precision)
+    translator = load_translator([model, *(ensemble or [])], base=base, device=device, precision=precision)
     if alignments is not None:
         reverse = (
             load_translator(symmetrize, device=device, precision=precision)
@@ -138,7 +139,14 @@ def evaluate(
 
 
 def print_metrics(
-    model: Path, data: Path | None, part: Part, *, as_json: bool, device: str, precision: str
+    model: Path,
+    data: Path | None,
+    part: Part,
+    base: Path | None,
+    *,
+    as_json: bool,
+    device: str,
+    precision: str,
 ) -> None:
     """A row a metric."""
     import json
@@ -152,7 +160,7 @@ def print_metrics(
     def say(line: str) -> None:
         print(line, file=sys.stderr)
 
-    report = evaluate_task(model, data, part.value, say, device=device, precision=precision)
+    report = evaluate_task(model, data, part.value, say, base=base, device=device, precision=precision)
     if as_json:
         print(json.dumps({"file": report.file, "seconds": report.seconds, "metrics": report.metrics}))
         return

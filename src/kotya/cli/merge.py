@@ -24,15 +24,23 @@ def merge(
 
     Example: kotya merge runs/hotels=0.7 runs/news=0.3 --output runs/ru-en-both
     """
+    import math
+
     from kotya.errors import KotyaError
     from kotya.training.merging import merge as merge_adapters
 
     chosen = []
     for word in adapters:
-        name, equals, weight = word.rpartition("=")
+        name, equals, said = word.rpartition("=")
+        if not equals or Path(word).exists():  # a folder's own name may hold a sign of equality
+            chosen.append((Path(word), 1.0))
+            continue
         try:
-            chosen.append((Path(name), float(weight)) if equals else (Path(word), 1.0))
+            weight = float(said)
         except ValueError:
-            raise KotyaError(f"{word}: {weight!r} is no weight; write ADAPTER=0.5") from None
+            weight = math.nan
+        if not math.isfinite(weight):
+            raise KotyaError(f"{word}: {said!r} is no weight; write ADAPTER=0.5")
+        chosen.append((Path(name), weight))
     merge_adapters(chosen, output, base=base)
     print(f"{output}: {', '.join(adapters)} and their base, in one")

@@ -89,14 +89,14 @@ def _answers(model: Model, texts: Sequence[Any]) -> Iterable[Any]:
 class OfOne(SequenceModel):
     """A model over the shared encoder, all rows of whose batches are those of its adapter."""
 
-    def __init__(self, model: SequenceModel, name: str) -> None:
+    def __init__(self, model: SequenceModel, slot: str) -> None:
         nn.Module.__init__(self)
-        self.encoder, self.dropout, self.head, self.name = model.encoder, model.dropout, model.head, name
+        self.encoder, self.dropout, self.head, self.slot = model.encoder, model.dropout, model.head, slot
 
     def forward(
         self, ids: Int[Tensor, "tokens"], packing: Packing, segments: Int[Tensor, "tokens"] | None = None
     ) -> Float[Tensor, "sequences outputs"]:
-        with routed(self.name):
+        with routed(self.slot):
             return super().forward(ids, packing, segments)
 
 
@@ -107,9 +107,10 @@ class SharedEncoder:
         self, models: Mapping[str, SequenceModel], configs: Mapping[str, FolderConfig], vocabulary: Vocabulary
     ) -> None:
         self.models = models
+        self.slots = slots(models)
         self.predictors: dict[str, Classifier | Ranker] = {}
         for name, model in models.items():
-            config, one = configs[name], OfOne(model, name)
+            config, one = configs[name], OfOne(model, self.slots[name])
             if isinstance(config, ClassificationFolder):
                 self.predictors[name] = Classifier(one, vocabulary, config)
             else:
@@ -146,17 +147,23 @@ class SharedEncoder:
             name: (torch.from_numpy(np.flatnonzero(texts == name)).to(device), tokens == name)
             for name in dict.fromkeys(names)
         }
-        by_text = {name: some for name, (some, _) in chosen.items()}
+        by_text = {self.slots[name]: some for name, (some, _) in chosen.items()}
         by_token = {
-            name: torch.from_numpy(np.flatnonzero(mask)).to(device) for name, (_, mask) in chosen.items()
+            self.slots[name]: torch.from_numpy(np.flatnonzero(mask)).to(device)
+            for name, (_, mask) in chosen.items()
         }
         with routed(Route({len(rows): by_text, len(tokens): by_token})):
             pooled = encoder.read(batch.ids, batch.packing, segments)
         found: dict[int, Tensor] = {}
-        for name, some in by_text.items():
+        for name, (some, _) in chosen.items():
             outputs = self.models[name].answer(pooled.index_select(0, some)).float().cpu()
             found |= dict(zip(some.tolist(), outputs, strict=True))
         return [found[place] for place in range(len(rows))]
+
+
+def slots(names: Iterable[str]) -> dict[str, str]:
+    """What adapters are called inside the encoder: a folder's own name may be none that a module can have."""
+    return {name: f"adapter{number}" for number, name in enumerate(names)}
 
 
 def share_encoder(
@@ -168,10 +175,11 @@ def share_encoder(
     """
     configs = {name: folders.read_config(path) for name, path in paths.items()}
     sequence = all(isinstance(one, ClassificationFolder | RelevanceFolder) for one in configs.values())
-    if not sequence or len({one.model.model_dump_json() for one in configs.values()}) != 1:
+    held = {one.adapter.adapt.held for one in configs.values() if one.adapter is not None}
+    if not sequence or len({one.model.model_dump_json() for one in configs.values()}) != 1 or len(held) != 1:
         return None
     place, vocabularies = folders.find_device(device), folders.read_vocabularies(base)
-    models: dict[str, SequenceModel] = {}
+    models, called = dict[str, SequenceModel](), slots(configs)
     encoder: nn.Module | None = None
     for name, config in configs.items():
         assert config.adapter is not None
@@ -183,7 +191,7 @@ def share_encoder(
             return None
         built = build_empty(lambda config=config: config.build(vocabularies))  # type: ignore[misc]
         assert isinstance(built, SequenceModel)
-        folders.adapt(built, config.adapter.adapt, tensors, base, weights, name=name, encoder=encoder)
+        folders.adapt(built, config.adapter.adapt, tensors, base, weights, name=called[name], encoder=encoder)
         encoder = built.encoder
         models[name] = built
     for built in models.values():

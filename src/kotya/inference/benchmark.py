@@ -142,9 +142,10 @@ def training_step(
     tokens = sum(len(y) + 1 for _, y in pairs)
     pairs *= max(1, STEP_TOKENS // tokens)
     batch = collate(pairs, source.end, target).to(next(loaded.model.parameters()).device)
-    model = loaded.model.train().requires_grad_(True)
+    model = loaded.model.train()
     assert isinstance(model, Seq2Seq)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
+    learned = [one for one in model.parameters() if one.requires_grad]  # of an adapter those that are its own
+    optimizer = torch.optim.AdamW(learned, lr=1e-6, fused=True)
 
     def work() -> None:
         hidden = model(batch.source, batch.lengths, batch.inputs).flatten(0, 1)[batch.real]

@@ -71,10 +71,17 @@ class TaskReport:
 
 
 def evaluate_task(
-    path: Path, data: Path | None, part: str, say: Callable[[str], None], *, device: str, precision: str
+    path: Path,
+    data: Path | None,
+    part: str,
+    say: Callable[[str], None],
+    *,
+    base: Path | None = None,
+    device: str,
+    precision: str,
 ) -> TaskReport:
     """The task's own metrics on a file, or on the dev or test set of the model's recipe. Raises KotyaError."""
-    loaded = folders.load(path, device, checked_precision(precision))
+    loaded = folders.load(path, device, checked_precision(precision), base=base)
     recipe = loaded.recipe
     if not isinstance(recipe, EncoderRecipe | LanguageModelRecipe):
         raise KotyaError(f"{path}: no recipe says how its data are read; fine-tune it first")

@@ -180,4 +180,5 @@ def load_translator(
 def packed(model: nn.Module) -> Seq2Seq:
     """A translation model, for use only."""
     assert isinstance(model, Seq2Seq)
+    merge(model)
     return pack(model.requires_grad_(False))

@@ -276,6 +276,12 @@ Stepper = Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor | None]
 """(x of a step, h, c) → (h, c) after it."""
 
 
+class RecurrentMatrix(nn.Linear):
+    """U. In training the loop reads the weight and never calls the layer, so nothing can stand behind its output."""
+
+    called = False
+
+
 class RecurrentLayer(nn.Module):
     """One layer in one direction."""
 
@@ -284,7 +290,7 @@ class RecurrentLayer(nn.Module):
         self.cell, self.size = CELLS[kind](), size
         self.input = nn.Linear(inputs, self.cell.gates * size)
         self.recurrent = nn.ModuleList(
-            nn.Linear(size, gates * size, bias=False) for gates in self.cell.matrices
+            RecurrentMatrix(size, gates * size, bias=False) for gates in self.cell.matrices
         )
         nn.init.xavier_uniform_(self.input.weight)
         nn.init.zeros_(self.input.bias)

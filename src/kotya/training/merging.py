@@ -24,7 +24,9 @@ def merge(adapters: Sequence[tuple[Path, float]], output: Path, *, base: Path | 
     config = folders.read_config(first)
     adapter = adapter_of(first)
     origin = folders.base_of(first, adapter, base)
-    change: AdaptConfig = adapter.adapt
+    change: AdaptConfig = adapter.adapt.model_copy(
+        update={"held": "float32"}
+    )  # the whole weights are at hand
     tensors = folders.read_weights(first / folders.WEIGHTS)
     if others or weight != 1.0:
         for path, _ in others:

@@ -67,6 +67,10 @@ def train(
         beside = folders.trained_beside(model, taken)
         attach(model, recipe.adapt, fresh=beside)
         learned = own(model, fresh=beside)
+        if not learned:
+            raise KotyaError(
+                f"adapt: nothing would be trained, this task has no head beside {base}; name another kind than head"
+            )
         reporter.say(weigh(learned, count))
     if known is None:
         folders.create(run, config=config, vocabularies=prepared.vocabularies, recipe=recipe, tensors=None)
