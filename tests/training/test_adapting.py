@@ -30,7 +30,7 @@ from kotya.training.progress import Silent
 from kotya.training.run import train
 from tiny_tasks import content, documents, small_task
 from training_corpus import content as parallel
-from training_corpus import sentences, small_recipe, write
+from training_corpus import sentences, write
 
 LORA = {"kind": "lora", "rank": 4}
 HOULSBY = {"kind": "houlsby", "size": 8}
@@ -252,7 +252,8 @@ def translator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         write(folder, "train", sentences(200, 1))
         write(folder, "dev", sentences(20, 2))
-        train(small_recipe(folder, updates=20), folder / "general", reporter=Silent())
+        plan = parallel(folder, updates=20) | {"search": {"beam": 2}}
+        train(recipes.parse(plan, "test"), folder / "general", reporter=Silent())
         yield folder
 
 
@@ -285,6 +286,7 @@ def test_a_translator_is_tuned_to_a_domain(
     assert outcome.metrics["nll"] < min(before)
     model = kotya.load(tmp_path / "domain")
     assert isinstance(model, Translator)
+    assert model.search.beam == 2  # as its base is searched
     assert isinstance(model.translate("kot vidit dom"), str)
     if adapt == LORA:
         frozen = folders.load(tmp_path / "domain")

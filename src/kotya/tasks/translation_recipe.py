@@ -69,11 +69,12 @@ class TranslationRecipe(TaskRecipe):
     vocabulary: VocabularyConfig | None = None
     model: Annotated[ModelConfig, BeforeValidator(with_presets(PRESETS, "transformer"))] | None = None
     training: TranslationTraining
-    search: SearchConfig = SearchConfig()
+    search: SearchConfig | None = None
+    """How the model is meant to be searched; by default as its base is, or by a beam of 5."""
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "TranslationRecipe":
-        if self.search.nbest > self.search.beam:
+        if self.search is not None and self.search.nbest > self.search.beam:
             message = f"{self.search.nbest} outputs a line are more than the beam holds, {self.search.beam}"
             raise wrong(("search", "nbest"), message, self.search.nbest)
         shared = self.vocabulary is None or self.vocabulary.shared
@@ -96,11 +97,12 @@ class TranslationRecipe(TaskRecipe):
     ) -> Prepared:
         root, training = self.data_root(), self.training
         model, vocabulary = self.model, self.vocabulary or VocabularyConfig()
+        search = self.search or SearchConfig()
         if model is None:
             assert known is not None
             if not isinstance(known.config, TranslationFolder):
                 raise KotyaError(f"{self.base}: a model of the task {known.config.task}, not a translator")
-            model = known.config.model
+            model, search = known.config.model, self.search or known.config.search
             self._check(model)
         vocabularies, tokens, dev = prepare(
             self.data,
@@ -128,5 +130,5 @@ class TranslationRecipe(TaskRecipe):
             guidance=guidance,
         )
         banned = list(roles_of(vocabularies[1]).banned)
-        config = TranslationFolder(model=model, search=self.search, banned=banned)
+        config = TranslationFolder(model=model, search=search, banned=banned)
         return Prepared(task, config, vocabularies)
