@@ -138,7 +138,8 @@ def test_an_adapter_begins_at_the_base_is_all_that_is_trained_and_leaves_no_trac
 def test_merged_is_unmerged_and_what_is_absorbed_needs_no_adapter(model: str, kind: str) -> None:
     base = built(model)
     names = [name for name, _ in base.named_parameters()]
-    attach(base, config(**ADAPTERS[kind], norms=True))
+    norms = any(isinstance(module, nn.LayerNorm) for module in base.modules())
+    attach(base, config(**ADAPTERS[kind], norms=norms))
     shaken(own(base))
     with torch.no_grad():
         apart = outputs(base)
@@ -264,6 +265,12 @@ def test_what_cannot_be_adapted_is_said(settings: dict[str, Any], words: list[st
     with pytest.raises(KotyaError) as caught:
         attach(built("bert"), config(**settings))
     assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_a_model_without_layer_norms_has_none_to_train() -> None:
+    attach(built("cnn"), config(kind="houlsby"))  # which trains them where there are some
+    with pytest.raises(KotyaError, match="no layer norms to train"):
+        attach(built("cnn"), config(kind="lora", norms=True))
 
 
 def test_two_adapters_at_one_place_that_cannot_be_combined() -> None:

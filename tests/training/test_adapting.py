@@ -219,6 +219,8 @@ def test_another_base_is_refused_and_a_moved_one_is_found_again(made: Path, tmp_
         kotya.load(tmp_path / "other", adapters=[tmp_path / "adapter"])
     with pytest.raises(KotyaError, match="a whole model, no adapter"):
         kotya.load(made / "bert", adapters=[made / "bert"])
+    with pytest.raises(KotyaError, match=r"a whole model; --base .* is for an adapter's"):
+        kotya.load(made / "bert", base=made / "bert")
     with pytest.raises(KotyaError, match="an adapter, where a whole model is needed"):
         tuned(tmp_path, made / "classification-lora", "classification", LORA)
 

@@ -51,9 +51,11 @@ def attach(model: nn.Module, config: AdaptConfig, *, fresh: Iterable[str] = (), 
     """
     fresh = set(fresh)
     found = targets(model, config, fresh=fresh)
+    norms = _matching(model, NORM) if trains_norms(config) else []
+    if not norms and getattr(config, "norms", None):
+        raise KotyaError("adapt.norms: this model has no layer norms to train")
     for parameter_name, parameter in model.named_parameters():
         parameter.requires_grad_(parameter.requires_grad and parameter_name in fresh)
-    norms = _matching(model, NORM) if trains_norms(config) else []
     if config.held == "int8":
         _hold(model, fresh)
     if not isinstance(config, HeadConfig):

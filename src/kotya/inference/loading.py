@@ -27,6 +27,7 @@ from kotya.tasks.classification import ClassificationFolder
 from kotya.tasks.language_model import LanguageModelFolder
 from kotya.tasks.masked_lm import MaskedLMFolder
 from kotya.tasks.relevance import RelevanceFolder
+from kotya.tasks.settings import FolderConfig
 from kotya.tasks.tagging import TaggingFolder
 from kotya.tasks.translation_recipe import TranslationFolder, TranslationRecipe
 
@@ -107,6 +108,7 @@ def load_single(
 ) -> Predictor | Generator:
     """Open the folder of a model that works alone. Raises KotyaError for one that only others can start from."""
     loaded = folder.load(path, device, checked_precision(precision), base=base)
+    check_adapters([loaded.config], base, path)
     model, vocabulary = loaded.model.requires_grad_(False), loaded.vocabularies[0]
     merge(model)
     match loaded.config:
@@ -128,6 +130,12 @@ def load_single(
     raise KotyaError(
         f"{path}: an encoder without a head says nothing by itself; fine-tune it: kotya train --base"
     )
+
+
+def check_adapters(configs: Sequence[FolderConfig], base: Path | None, path: Path) -> None:
+    """Raises KotyaError where a base is given and there is no adapter to have one."""
+    if base is not None and all(config.adapter is None for config in configs):
+        raise KotyaError(f"{path}: a whole model; --base {base} is for an adapter's")
 
 
 def checked_precision(name: str) -> torch.dtype:
@@ -155,6 +163,7 @@ def load_translator(
     kind = checked_precision(precision)
     with own_code(allow_code or own_code_allowed()):
         models = [folder.load(one, device, kind, task="translation", base=base) for one in paths]
+    check_adapters([model.config for model in models], base, paths[0])
     first, config = models[0], models[0].config
     assert isinstance(config, TranslationFolder)
     for one, model in zip(paths[1:], models[1:], strict=True):
