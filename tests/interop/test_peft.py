@@ -444,7 +444,6 @@ def test_what_peft_has_not_is_named(tmp_path: Path, capfd: pytest.CaptureFixture
     assert "an adapter; --to peft writes it" in refused(command, capfd)
     assert "--base goes with --to peft" in refused([*command, "--base", base.ours], capfd)
     assert "PEFT has no such adapters: of kind houlsby" in why(BottleneckConfig(kind="houlsby", size=4))
-    assert "a LoRA on head.weight" in why(LoRAConfig(kind="lora", rank=2, targets=("head", "query")))
     assert not (tmp_path / "out").exists()
 
 

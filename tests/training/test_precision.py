@@ -78,7 +78,9 @@ def test_a_run_multiplies_in_what_was_resolved_and_says_it(
     task: Any = create_autospec(Task, instance=True)
     reporter = Silent()
     monkeypatch.setattr(reporter, "say", said.append)
-    loop = Loop(model, task, TrainingConfig(updates=1), tmp_path, CPU, reporter)
+    loop = Loop(
+        model, dict(model.named_parameters()), task, TrainingConfig(updates=1), tmp_path, CPU, reporter
+    )
     with loop.autocast():
         assert model(torch.ones(1, 2)).dtype is (torch.bfloat16 if able else torch.float32)
     assert said == [resolve("auto", CPU)[1]]
