@@ -259,12 +259,17 @@ def test_patterns_name_layers_by_their_ends_and_parts_by_all_that_is_in_them() -
         ({"kind": "lora", "targets": ["embedding.dropout"]}, ["no layer to adapt"]),
         ({"kind": "lora", "rank": 17}, ["rank of 17 is larger than the layer, 16 × 16"]),
         ({"kind": "lora", "targets": ["encoder.embedding"], "dora": True}, ["DoRA is for linear layers"]),
+        ({"kind": "lora", "targets": ["query", "embedding"], "dora": True}, ["DoRA is for linear layers"]),
     ],
 )
 def test_what_cannot_be_adapted_is_said(settings: dict[str, Any], words: list[str]) -> None:
+    model = built("bert")
+    before = {name: type(module) for name, module in model.named_modules()}
     with pytest.raises(KotyaError) as caught:
-        attach(built("bert"), config(**settings))
+        attach(model, config(**settings))
     assert all(word in str(caught.value) for word in words), caught.value
+    assert {name: type(module) for name, module in model.named_modules()} == before
+    assert all(parameter.requires_grad for parameter in model.parameters())
 
 
 def test_a_model_without_layer_norms_has_none_to_train() -> None:

@@ -46,14 +46,17 @@ def attach(model: nn.Module, config: AdaptConfig, *, fresh: Iterable[str] = (), 
     """Put an adapter into the model, in place, and freeze all but it and the `fresh` weights, those the base lacks.
 
     Several may be attached, one after the other, each by its own name; what is trained is the last one.
-    Raises KotyaError for a target that names nothing, a rank larger than the layer, and for two adapters at one place
-    of which one is added to a weight and the other to an output.
+    Raises KotyaError, with the model as it was, for a target that names nothing, a rank larger than the layer, and for
+    two adapters at one place of which one is added to a weight and the other to an output.
     """
     fresh = set(fresh)
     found = targets(model, config, fresh=fresh)
     norms = _matching(model, NORM) if trains_norms(config) else []
     if not norms and getattr(config, "norms", None):
         raise KotyaError("adapt.norms: this model has no layer norms to train")
+    if not isinstance(config, HeadConfig):
+        for target in found:
+            _check(_layer(model, target), target, config)
     for parameter_name, parameter in model.named_parameters():
         parameter.requires_grad_(parameter.requires_grad and parameter_name in fresh)
     if config.held == "int8":
@@ -213,23 +216,41 @@ def _no_layer(model: nn.Module, pattern: str, matched: Sequence[str]) -> str:
     return f"adapt.targets: {pattern!r} names no part of the model{hint}"
 
 
-def _put(model: nn.Module, target: str, name: str, config: LoRAConfig | BottleneckConfig) -> None:
-    module = _layer(model, target)
+def _check(module: nn.Module, target: str, config: LoRAConfig | BottleneckConfig) -> None:
+    """Raises KotyaError for a layer that cannot have this adapter, or not beside the one that it has."""
     table = _table(module)
     if isinstance(config, LoRAConfig) and table is not None:
         if parametrize.is_parametrized(module, table):
             raise KotyaError(
                 f"{target}: two adapters that cannot stand at one place, both change the whole table"
             )
-        values = getattr(module, table)
-        parametrize.register_parametrization(module, table, LowRankTable(config, values, target), unsafe=True)
+        if config.dora:
+            raise KotyaError(f"{target}: an embedding; DoRA is for linear layers")
+        lora.check_rank(config.rank, getattr(module, table).shape, target)
+        return
+    linear = isinstance(config, LoRAConfig)
+    if isinstance(module, Adapted | AdaptedLinear) and isinstance(module, AdaptedLinear) != linear:
+        raise KotyaError(
+            f"{target}: two adapters that cannot stand at one place, one changes the weight and one the output"
+        )
+    base = _base(module)
+    if isinstance(config, LoRAConfig) and isinstance(base, nn.Linear):
+        lora.check_rank(config.rank, (base.out_features, base.in_features), target)
+
+
+def _put(model: nn.Module, target: str, name: str, config: LoRAConfig | BottleneckConfig) -> None:
+    module = _layer(model, target)
+    table = _table(module)
+    if isinstance(config, LoRAConfig) and table is not None:
+        parametrization = LowRankTable(config, getattr(module, table))
+        parametrize.register_parametrization(module, table, parametrization, unsafe=True)
         return
     place = _place(model, target, linear=isinstance(config, LoRAConfig))
     base = place.base
     part: Part
     if isinstance(config, LoRAConfig):
         assert isinstance(base, nn.Linear)
-        part = LowRank(config, base, target)
+        part = LowRank(config, base)
     else:
         widths = _widths(base)
         assert widths is not None
@@ -238,13 +259,9 @@ def _put(model: nn.Module, target: str, name: str, config: LoRAConfig | Bottlene
 
 
 def _place(model: nn.Module, target: str, *, linear: bool) -> Adapted | AdaptedLinear:
-    """The place at a layer, made where there is none. Raises KotyaError where there is one of the other kind."""
+    """The place at a layer, made where there is none."""
     module = _layer(model, target)
     if isinstance(module, Adapted | AdaptedLinear):
-        if isinstance(module, AdaptedLinear) != linear:
-            raise KotyaError(
-                f"{target}: two adapters that cannot stand at one place, one changes the weight and one the output"
-            )
         return module
     made: Adapted | AdaptedLinear
     if linear:

@@ -60,9 +60,8 @@ class LoRAConfig(Config):
 class LowRank(WeightPart):
     """(α/r) BA beside a linear layer."""
 
-    def __init__(self, config: LoRAConfig, base: nn.Linear, name: str) -> None:
+    def __init__(self, config: LoRAConfig, base: nn.Linear) -> None:
         super().__init__()
-        check_rank(config.rank, (base.out_features, base.in_features), name)
         self.scale, self.dropout = config.scale, Dropout(config.dropout)
         like: dict[str, Any] = {"device": base.weight.device, "dtype": torch.float32}
         self.down = nn.Parameter(torch.empty(config.rank, base.in_features, **like))
@@ -105,11 +104,8 @@ class LowRank(WeightPart):
 class LowRankTable(nn.Module):
     """E' = E + (α/r)(BA)ᵀ for a table of embeddings, a row a piece; a parametrisation of torch's."""
 
-    def __init__(self, config: LoRAConfig, table: Float[Tensor, "pieces size"], name: str) -> None:
+    def __init__(self, config: LoRAConfig, table: Float[Tensor, "pieces size"]) -> None:
         super().__init__()
-        check_rank(config.rank, (table.shape[0], table.shape[1]), name)
-        if config.dora:
-            raise KotyaError(f"{name}: an embedding; DoRA is for linear layers")
         self.scale = config.scale
         like: dict[str, Any] = {"device": table.device, "dtype": torch.float32}
         self.down = nn.Parameter(torch.zeros(config.rank, table.shape[0], **like))
@@ -121,7 +117,7 @@ class LowRankTable(nn.Module):
         )
 
 
-def check_rank(rank: int, shape: tuple[int, int], name: str) -> None:
+def check_rank(rank: int, shape: Sequence[int], name: str) -> None:
     """Raises KotyaError where a rank is no lower than that of the whole weight."""
     if rank > min(shape):
         raise KotyaError(f"{name}: a rank of {rank} is larger than the layer, {shape[0]} × {shape[1]}")
