@@ -4,6 +4,11 @@
 
 The joint text is that of `recipes/en-cs`: 12,500 mixed pairs, among which are the 800 gold sentences without their
 alignments, and 29,000 image captions. A model is given with the one that translates the other way.
+
+    .venv/bin/python benchmarks/alignment.py --teach FOLDER
+
+writes what eflomal found in that text, symmetrised, for models to be taught: FOLDER/en-cs.0 and .1 are the `alignments`
+of the two corpora of `recipes/en-cs`, FOLDER/cs-en.0 and .1 the same links turned round, of `recipes/cs-en`.
 """
 
 import argparse
@@ -11,6 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import machine
@@ -33,22 +39,27 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("models", nargs="*", metavar="MODEL:REVERSE")
-    pairs = [tuple(map(Path, one.split(":"))) for one in parser.parse_args().models]
+    parser.add_argument("--teach", type=Path, metavar="FOLDER")
+    arguments = parser.parse_args()
+    pairs = [tuple(map(Path, one.split(":"))) for one in arguments.models]
     print(machine.describe())
-    found = eflomal()
+    corpora = [list(read_parallel(*files.open(RECIPE.data_root()))) for files in RECIPE.data.train]
+    directions = eflomal([pair for corpus in corpora for pair in corpus])
+    if arguments.teach is not None:
+        teach([len(corpus) for corpus in corpora], directions["eflomal"], arguments.teach)
+        return
+    place = {pair: number for number, pair in enumerate(pair for corpus in corpora for pair in corpus)}
+    gold = [place[pair] for pair in read_parallel(*gold_files())]
     print(f"{'':24}{'layer':>6}{'step':>8}{'AER':>8}{'precision':>11}{'recall':>8}")
-    for name, links in found.items():
-        report(name, links)
+    for name, links in directions.items():
+        report(name, [links[number] for number in gold])
     for model, reverse in pairs:
         for reading, scores in evaluate_alignments(load(model), load(reverse), *gold_files(), GOLD, {}).rows:
             row(f"{model.parent.name}/{model.name}", str(reading.layer), reading.step, scores)
 
 
-def eflomal() -> dict[str, list[Links]]:
-    """Its links of the gold sentences: each direction, and both symmetrised."""
-    pairs = [pair for files in RECIPE.data.train for pair in read_parallel(*files.open(RECIPE.data_root()))]
-    place = {pair: number for number, pair in enumerate(pairs)}
-    chosen = [place[pair] for pair in read_parallel(*gold_files())]
+def eflomal(pairs: Sequence[tuple[str, str]]) -> dict[str, list[Links]]:
+    """Its links: each direction, and both symmetrised."""
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / name for name in ("en", "cs", "forward", "reverse")]
         for side, path in enumerate(files[:2]):
@@ -57,10 +68,21 @@ def eflomal() -> dict[str, list[Links]]:
         began = time.perf_counter()
         subprocess.run([peers.install(), script, *files], check=True)
         print(f"eflomal took {time.perf_counter() - began:.0f} s for {len(pairs):,} pairs")
-        found = [list(alignments.read(path)) for path in files[2:]]
-    forward, reverse = ([links[number] for number in chosen] for links in found)
+        forward, reverse = (list(alignments.read(path)) for path in files[2:])
     both = [symmetrize(one, other) for one, other in zip(forward, reverse, strict=True)]
     return {"eflomal, forward": forward, "eflomal, reverse": reverse, "eflomal": both}
+
+
+def teach(sizes: Sequence[int], links: Sequence[Links], folder: Path) -> None:
+    """Write links, corpus by corpus, as recipes of both directions read them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rest = iter(links)
+    for number, size in enumerate(sizes):
+        corpus = list(islice(rest, size))
+        turned = [frozenset((target, source) for source, target in one) for one in corpus]
+        for direction, lines in (("en-cs", corpus), ("cs-en", turned)):
+            text = "".join(alignments.render(one) + "\n" for one in lines)
+            (folder / f"{direction}.{number}").write_text(text, encoding="utf-8")
 
 
 def gold_files() -> tuple[TextSource, TextSource]:
