@@ -51,6 +51,15 @@ def tune(base: Path, printed: Command, task: str, data: str, *settings: str) -> 
     return out
 
 
+def test_a_labelled_file_read_as_text_is_noticed(
+    base: Path, printed: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tune(base, printed, "classification", "labels")
+    for columns, noticed in ((), True), (("--columns", "-,text"), False):
+        assert run(["predict", str(model), str(base / "labels"), *columns]) == 0
+        assert ("60 lines were read as text whole" in capsys.readouterr().err) == noticed
+
+
 def test_labels(base: Path, printed: Command) -> None:
     model = tune(base, printed, "classification", "labels")
     lines = printed("predict", model, base / "labels", "--columns", "-,text").splitlines()

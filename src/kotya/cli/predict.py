@@ -110,8 +110,16 @@ def predict(
             objects = predictions.filled(opened, lines, top)
         case _:
             raise KotyaError(f"{model}: a language model goes on with texts: kotya generate")
+    labelled = 0
     for one in objects:
         print(json.dumps(one, ensure_ascii=False), flush=True)
+        labelled += names is None and predictions.has_label(one)
+    if labelled:
+        print(
+            f"kotya: {labelled:,} lines were read as text whole, with a column in them that is a label; "
+            "--columns -,text leaves it out",
+            file=sys.stderr,
+        )
     cut = getattr(opened, "cut", 0)
     if cut:
         print(

@@ -88,6 +88,12 @@ def classified(
         yield {**answer, "label": one.label, "probabilities": shares}
 
 
+def has_label(answer: dict[str, Any]) -> bool:
+    """Whether a text has a column that is one of the labels: probably a labelled file, read as it stands."""
+    fields = str(answer.get("text", "")).split("\t")
+    return len(fields) > 1 and any(field in answer.get("probabilities", ()) for field in fields)
+
+
 def ranked(
     model: Ranker,
     lines: Iterable[str],
