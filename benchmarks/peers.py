@@ -36,7 +36,8 @@ def install() -> Path:
         if " ".join(step) not in done:
             print("installing", *step, file=sys.stderr, flush=True)
             subprocess.run([PYTHON, "-m", "pip", "install", "--quiet", *step], check=True)
-    ready.write_text("".join(" ".join(step) + "\n" for step in STEPS), encoding="utf-8")
+            done.append(" ".join(step))
+            ready.write_text("".join(f"{one}\n" for one in done), encoding="utf-8")
     return PYTHON
 
 

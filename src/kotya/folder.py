@@ -235,7 +235,8 @@ def base_of(path: Path, adapter: AdapterOf, given: Path | None = None) -> Path:
     base = given if given is not None else path / adapter.base
     if not (base / WEIGHTS).exists():
         raise KotyaError(
-            f"{path}: an adapter whose base was {base}, where there is no model; say where: --base"
+            f"{path}: an adapter whose base was {base}, where there is no model; say where: --base "
+            "(going on with its training: base=FOLDER)"
         )
     if content_hash(base / WEIGHTS) != adapter.content:
         raise KotyaError(

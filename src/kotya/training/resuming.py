@@ -25,10 +25,13 @@ BUDGET = ("training.updates", "training.epochs")
 
 def check_unchanged(recipe: TaskRecipe, stored: TaskRecipe, run: Path, *, growing: bool = False) -> None:
     """Raises KotyaError naming every setting that is not as the run began; with `growing` the budget may be larger."""
+    free = (
+        FREE if recipe.adapt is None else (*FREE, "base")
+    )  # an adapter knows its base by content, wherever it lies
     changed = [
         f"{key}={before} (now {now})"
         for key, (before, now) in differences(stored, recipe).items()
-        if not key.startswith(FREE) and not (growing and key in BUDGET and before and now and now > before)
+        if not key.startswith(free) and not (growing and key in BUDGET and before and now and now > before)
     ]
     if changed:
         raise KotyaError(
