@@ -118,11 +118,13 @@ class Guidance:
                 wanted.setdefault(j, set()).add(i)
             for step, word in enumerate(target):
                 found = [s for s, other in enumerate(source) if other in wanted.get(word, ())]
+                if not found:
+                    continue
                 rows += [row] * len(found)
                 steps += [step + later] * len(found)
                 places += found
                 shares += [1 / len(found)] * len(found)
-                pieces += bool(found)
+                pieces += 1
         return Guide(
             torch.tensor(rows, dtype=torch.int64),
             torch.tensor(steps, dtype=torch.int64),
