@@ -36,13 +36,19 @@ LORA = {"kind": "lora", "rank": 4}
 HOULSBY = {"kind": "houlsby", "size": 8}
 
 
+def on_base(plan: dict[str, Any], base: Path, adapt: dict[str, Any] | None) -> dict[str, Any]:
+    """The plan on a base, which brings model and vocabulary."""
+    rest = {name: value for name, value in plan.items() if name not in ("vocabulary", "model")}
+    return rest | {"base": str(base)} | ({"adapt": adapt} if adapt else {})
+
+
 def tuned(folder: Path, base: Path, kind: str, adapt: dict[str, Any] | None, **training: Any) -> Path:
     """A folder with an adapter of that kind, or the whole model tuned."""
     data = folder / kind
     data.mkdir(exist_ok=True)
-    plan = content(data, kind, updates=40, evaluate_every=20, learning_rate=0.02, **training)
-    del plan["vocabulary"], plan["model"]
-    plan |= {"base": str(base)} | ({"adapt": adapt} if adapt else {})
+    plan = on_base(
+        content(data, kind, updates=40, evaluate_every=20, learning_rate=0.02, **training), base, adapt
+    )
     name = f"{kind}-{adapt['kind'] if adapt else 'full'}"
     train(recipes.parse(plan, "test"), folder / name, reporter=Silent())
     return folder / name
@@ -189,9 +195,11 @@ def test_what_is_merged_is_whole_where_the_base_was_held_in_int8(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(made / "cache"))
-    plan = content(tmp_path, "classification", updates=2, evaluate_every=2)
-    del plan["vocabulary"], plan["model"]
-    plan |= {"base": str(made / "bert"), "adapt": LORA | {"held": "int8"}}
+    plan = on_base(
+        content(tmp_path, "classification", updates=2, evaluate_every=2),
+        made / "bert",
+        LORA | {"held": "int8"},
+    )
     train(recipes.parse(plan, "test"), tmp_path / "held=int8", reporter=Silent())
     assert command(["merge", str(tmp_path / "held=int8"), "--output", str(tmp_path / "whole")]) == 0
     whole, held = kotya.load(tmp_path / "whole"), kotya.load(tmp_path / "held=int8")
@@ -229,9 +237,11 @@ def test_a_stopped_run_ends_with_the_same_weights(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(made / "cache"))
-    plan = content(tmp_path, "classification", updates=30, evaluate_every=10)
-    del plan["vocabulary"], plan["model"]
-    plan |= {"base": str(made / "bert"), "adapt": LORA | {"dropout": 0.1}}
+    plan = on_base(
+        content(tmp_path, "classification", updates=30, evaluate_every=10),
+        made / "bert",
+        LORA | {"dropout": 0.1},
+    )
     whole = recipes.parse(plan, "test")
     plan["training"]["minutes"] = 1e-6
     halted = recipes.parse(plan, "test")
@@ -266,9 +276,7 @@ def test_an_adapter_that_would_train_nothing_is_refused(
     translator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(translator / "cache"))
-    plan = parallel(translator, updates=2)
-    del plan["vocabulary"], plan["model"]
-    plan |= {"base": str(translator / "general"), "adapt": {"kind": "head"}}
+    plan = on_base(parallel(translator, updates=2), translator / "general", {"kind": "head"})
     with pytest.raises(KotyaError, match="nothing would be trained"):
         train(recipes.parse(plan, "test"), tmp_path / "run", reporter=Silent())
     assert not (tmp_path / "run").exists()
@@ -279,9 +287,9 @@ def test_a_translator_is_tuned_to_a_domain(
     translator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapt: dict[str, Any] | None
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(translator / "cache"))
-    plan = parallel(translator, updates=30, evaluate_every=15, learning_rate=0.02)
-    del plan["vocabulary"], plan["model"]
-    plan |= {"base": str(translator / "general")} | ({"adapt": adapt} if adapt else {})
+    plan = on_base(
+        parallel(translator, updates=30, evaluate_every=15, learning_rate=0.02), translator / "general", adapt
+    )
     outcome = train(recipes.parse(plan, "test"), tmp_path / "domain", reporter=Silent())
     before = [
         json.loads(line)["dev"]["nll"]
@@ -328,9 +336,7 @@ def test_a_language_model_is_adapted(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     train(small_task(tmp_path, "language_model", updates=20), tmp_path / "base", reporter=Silent())
     (tmp_path / "train").write_text(documents(100, 9), encoding="utf-8")
-    plan = content(tmp_path, "language_model", updates=20)
-    del plan["vocabulary"], plan["model"]
-    plan |= {"base": str(tmp_path / "base"), "adapt": LORA}
+    plan = on_base(content(tmp_path, "language_model", updates=20), tmp_path / "base", LORA)
     outcome = train(recipes.parse(plan, "test"), tmp_path / "run", reporter=Silent())
     first = json.loads(
         [one for one in (tmp_path / "base" / "metrics.jsonl").read_text().splitlines() if "dev" in one][-1]
@@ -343,8 +349,7 @@ def test_recipes_that_make_no_sense_are_one_line(made: Path, tmp_path: Path) -> 
     plan = content(tmp_path, "classification")
     with pytest.raises(KotyaError, match="there is no base to adapt"):
         recipes.parse(plan | {"adapt": LORA}, "test")
-    del plan["vocabulary"], plan["model"]
-    plan["base"] = str(made / "bert")
+    plan = on_base(plan, made / "bert", None)
     with pytest.raises(KotyaError, match="rnk"):
         recipes.parse(plan | {"adapt": {"kind": "lora", "rnk": 4}}, "test")
     with pytest.raises(KotyaError, match="names no part of the model"):
