@@ -84,7 +84,7 @@ def create(
     path.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
-        write_text(building / "config.json", config.model_dump_json(indent=1))
+        save_config(building, config)
         if config.adapter is None:
             source, target = vocabularies
             if source.fingerprint == target.fingerprint:
@@ -269,11 +269,19 @@ def read_config(path: Path) -> FolderConfig:
         raise KotyaError(f"{file}: not the config of a kotya model ({reason})") from None
 
 
-def read_vocabularies(path: Path) -> Vocabularies:
-    """The vocabularies of a folder, or of its base; the very same object twice where they are joint."""
+def save_config(path: Path, config: FolderConfig) -> None:
+    """Write a folder's `config.json`."""
+    write_text(path / "config.json", config.model_dump_json(indent=1))
+
+
+def read_vocabularies(path: Path, base: Path | None = None) -> Vocabularies:
+    """The vocabularies of a folder, or of its base; the very same object twice where they are joint.
+
+    `base` is where an adapter's lies, if not where it was.
+    """
     adapter = read_config(path).adapter
     if adapter is not None:
-        return read_vocabularies(base_of(path, adapter))
+        return read_vocabularies(base_of(path, adapter, base))
     if (path / "tokenizer.json").exists():
         both = Vocabulary.load(path / "tokenizer.json")
         return both, both

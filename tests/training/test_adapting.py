@@ -237,9 +237,10 @@ def test_a_stopped_run_ends_with_the_same_weights(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(made / "cache"))
+    shutil.copytree(made / "bert", tmp_path / "base")
     plan = on_base(
         content(tmp_path, "classification", updates=30, evaluate_every=10),
-        made / "bert",
+        tmp_path / "base",
         LORA | {"dropout": 0.1},
     )
     whole = recipes.parse(plan, "test")
@@ -247,15 +248,18 @@ def test_a_stopped_run_ends_with_the_same_weights(
     halted = recipes.parse(plan, "test")
     train(whole, tmp_path / "whole", reporter=Silent())
     train(halted, tmp_path / "halted", reporter=Silent(), resume=True)
-    shutil.copytree(made / "bert", tmp_path / "moved")  # the base may lie elsewhere by now
-    halted = halted.model_copy(update={"base": tmp_path / "moved"})
+    (tmp_path / "base").rename(tmp_path / "moved")
+    with pytest.raises(KotyaError, match="where there is no model"):
+        train(halted, tmp_path / "halted", reporter=Silent(), resume=True)
+    halted, rest = (one.model_copy(update={"base": tmp_path / "moved"}) for one in (halted, whole))
     for _ in range(2):
         train(halted, tmp_path / "halted", reporter=Silent(), resume=True)
-    train(whole, tmp_path / "halted", reporter=Silent(), resume=True)
+    train(rest, tmp_path / "halted", reporter=Silent(), resume=True)
+    assert kotya.load(tmp_path / "halted").classify("great").label in ("good", "bad")
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "halted"))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
-    average([tmp_path / "whole"], tmp_path / "mean", last=2)
+    average([tmp_path / "halted"], tmp_path / "mean", last=2)
     assert kotya.load(tmp_path / "mean").classify("great").label in ("good", "bad")
 
 

@@ -33,7 +33,7 @@ def train(
             )
         for line in reopen(recipe, run):
             reporter.say(line)
-        known = Known(folders.read_config(run), folders.read_vocabularies(run))
+        known = Known(folders.read_config(run), folders.read_vocabularies(run, recipe.base))
     elif resume:
         reporter.say(f"{run}: there is no run to go on with; one begins")
     base = recipe.base
@@ -64,6 +64,8 @@ def train(
                 f"{run}: an adapter for another base: the weights of {base} are not those it began with"
             )
         config = config.model_copy(update={"adapter": of})
+        if began != of:
+            folders.save_config(run, config)
         beside = folders.trained_beside(model, taken)
         attach(model, recipe.adapt, fresh=beside)
         learned = own(model, fresh=beside)
