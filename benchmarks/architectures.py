@@ -8,7 +8,7 @@ step with both, as Luong's does.
 
 from typing import Any
 
-RNNS = {"gru-mlp": ("gru", "mlp"), "lstm-bilinear": ("lstm", "bilinear")}
+RNNS = {"gru-mlp": ("gru", "mlp"), "lstm-mlp": ("lstm", "mlp"), "lstm-bilinear": ("lstm", "bilinear")}
 NAMES = ("transformer", *RNNS)
 _RNN_DROPOUT = 0.2
 

@@ -7,21 +7,17 @@ features of every weight change places; and it begins with a piece of its own, w
 """
 
 import json
-from types import SimpleNamespace
 
 import sentencepiece
 import torch
-from joeynmt.batch import Batch
 from joeynmt.model import Model, build_model
-from joeynmt.search import search
 from joeynmt.vocabulary import Vocabulary
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+import joeynmt_search
 import translating
 
-BATCH = 64
-SPECIAL = {"unk": "<unk>", "pad": "<pad>", "bos": "<s>", "eos": "</s>"}
 PLACES = {
     "encoder": {
         "self_attn": "src_src_att",
@@ -65,10 +61,7 @@ def load() -> tuple[Model, Vocabulary]:
     folder = translating.model_folder()
     stored = load_file(folder / "model.safetensors")
     ids = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
-    pieces = [*SPECIAL.values(), *(piece for piece in ids if piece not in SPECIAL.values())]
-    roles = {f"{role}_token": piece for role, piece in SPECIAL.items()}
-    roles |= {f"{role}_id": number for number, role in enumerate(SPECIAL)}
-    vocabulary = Vocabulary(pieces, SimpleNamespace(**roles, lang_tags=[], sep_token=None, sep_id=None))
+    vocabulary = joeynmt_search.vocabulary_of(list(ids))
     stack = {
         "type": "transformer",
         "num_layers": 3,
@@ -82,8 +75,7 @@ def load() -> tuple[Model, Vocabulary]:
     model = build_model({"encoder": stack, "decoder": stack, **tying}, vocabulary, vocabulary)
     bias = stored.pop("final_logits_bias")[0]
     weights = {name: reordered(name, weight) for name, weight in stored.items()}
-    order = [ids[piece] for piece in pieces]
-    order[pieces.index("<s>")] = ids["<pad>"]
+    order = [ids["<pad>" if piece == "<s>" else piece] for piece in vocabulary._itos]
     embedding = weights.pop("model.shared.weight")[order]
     state = {translated(name): weight for name, weight in weights.items()}
     state |= dict.fromkeys(
@@ -106,30 +98,10 @@ def main() -> None:
     target = sentencepiece.SentencePieceProcessor(model_file=str(folder / "target.spm"))
 
     def translate(lines: list[str]) -> list[str]:
-        outputs = []
-        for first in range(0, len(lines), BATCH):
-            pieces = [[*line, "</s>"] for line in source.encode(lines[first : first + BATCH], out_type=str)]
-            outputs += [target.decode(line) for line in translate_batch(pieces)]
-        return outputs
-
-    def translate_batch(pieces: list[list[str]]) -> list[list[str]]:
-        rows = [torch.tensor([vocabulary.lookup(piece) for piece in line]) for line in pieces]
-        batch = Batch(
-            src=nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=model.pad_index),
-            src_length=torch.tensor([len(row) for row in rows]),
-            src_prompt_mask=None,
-            trg=None,
-            trg_prompt_mask=None,
-            indices=torch.arange(len(rows)),
-            device=torch.device("cpu"),
-            pad_index=model.pad_index,
-            eos_index=model.eos_index,
-            is_train=False,
+        found = joeynmt_search.translate(
+            model, vocabulary, source.encode(lines, out_type=str), arguments.beam
         )
-        back = batch.sort_by_src_length()
-        found, *_ = search(model, batch, 100, arguments.beam, beam_alpha=1.0)
-        sentences = vocabulary.arrays_to_sentences(found[back], cut_at_eos=True, skip_pad=True)
-        return [[piece for piece in sentence if piece != "</s>"] for sentence in sentences]
+        return [target.decode(line) for line in found]
 
     translating.measure("JoeyNMT", translate, beam=arguments.beam)
 

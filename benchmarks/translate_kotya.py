@@ -1,4 +1,4 @@
-"""kotya on the same weights, imported; a worker a core, set up as its command line sets itself up.
+"""kotya on the same weights, the Marian's imported; a worker a core, set up as its command line sets itself up.
 
 python benchmarks/translate_kotya.py --beam 5
 """
@@ -13,18 +13,26 @@ from kotya.cli.allocator import tune_allocator
 tune_allocator()
 
 import kotya  # noqa: E402
+import rnns  # noqa: E402
 import translating  # noqa: E402
 from kotya.cli.options import prepare_workers  # noqa: E402
+from kotya.inference.translator import Translator  # noqa: E402
+
+
+def load(name: str) -> Translator:
+    if name in rnns.NAMES:
+        return kotya.load(rnns.folder(name))
+    with tempfile.TemporaryDirectory() as folder:  # imported anew: an older import may say less
+        imported = Path(folder) / "imported"
+        command = [sys.executable, "-m", "kotya", "import", str(translating.model_folder()), str(imported)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return kotya.load(imported)
 
 
 def main() -> None:
     arguments = translating.arguments(__doc__)
     workers = prepare_workers(None, "cpu")
-    with tempfile.TemporaryDirectory() as folder:  # imported anew: an older import may say less
-        imported = Path(folder) / "imported"
-        command = [sys.executable, "-m", "kotya", "import", str(translating.model_folder()), str(imported)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        translator = kotya.load(imported)
+    translator = load(arguments.model)
 
     def translate(lines: list[str]) -> list[str]:
         cap = {"max_length_ratio": 0, "max_length_extra": 101}  # 100 pieces and the end

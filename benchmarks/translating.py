@@ -14,10 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import corpus
+import rnns
+
+MODELS = ("marian", *rnns.NAMES)
 
 
 def arguments(description: str | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--model", choices=MODELS, default=MODELS[0])
     parser.add_argument("--beam", type=int, default=1)
     parser.add_argument(
         "--type", default="float32", help="of the weights: float32 or int8, where there is a choice"
@@ -26,7 +30,7 @@ def arguments(description: str | None) -> argparse.Namespace:
 
 
 def model_folder() -> Path:
-    """The Hugging Face folder that all sides use."""
+    """The Hugging Face folder that all sides use for `marian`."""
     folder = Path(os.environ.get("KOTYA_MODELS", corpus.FOLDER.parent / "models")) / "marian-multi30k-de-en"
     if not folder.is_dir():
         sys.exit(f"no {folder}: set KOTYA_MODELS to the folder that holds marian-multi30k-de-en")

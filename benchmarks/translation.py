@@ -1,10 +1,11 @@
-"""Translation speed of kotya against its peers, all on the weights of one MarianMT folder, alternated in one run.
+"""Translation speed of kotya against its peers, all on the same trained weights, alternated in one run.
 
-    python benchmarks/translation.py                     beam 1 and 5, 3 rounds
+    python benchmarks/translation.py                     a MarianMT folder; beam 1 and 5, 3 rounds
     python benchmarks/translation.py --beam 1 --rounds 5 --without JoeyNMT
+    python benchmarks/translation.py --model lstm-mlp    an LSTM of JoeyNMT's shape, trained first where it is not there
 
-Every measurement is a process of its own; a side's figure is the median of its rounds. JoeyNMT runs once: it is an
-order of magnitude slower. Every side may write 100 pieces a line; BLEU (sacreBLEU) is on test_2016_flickr.
+Every measurement is a process of its own; a side's figure is the median of its rounds. JoeyNMT's Transformer runs once:
+it is an order of magnitude slower. Every side may write 100 pieces a line; BLEU (sacreBLEU) is on test_2016_flickr.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import sacrebleu
 
 import machine
 import peers
+import rnns
 import translating
 
 HERE = Path(__file__).parent
@@ -31,13 +33,15 @@ class Side:
     kind: str = "float32"
     own: bool = False
     """Whether it runs in kotya's environment, or in the peers'."""
+    once: bool = False
+    """Whether it is too slow for more than one round."""
     speeds: list[float] = field(default_factory=list)
     memory: float = 0.0
     outputs: list[str] = field(default_factory=list)
 
-    def run(self, beam: int) -> None:
+    def run(self, model: str, beam: int) -> None:
         python = sys.executable if self.own else peers.install()
-        command = [python, HERE / self.script, "--beam", str(beam), "--type", self.kind]
+        command = [python, HERE / self.script, "--model", model, "--beam", str(beam), "--type", self.kind]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode:
             sys.exit(f"{self.script} failed:\n{result.stderr[-2_000:]}")
@@ -53,13 +57,16 @@ class Side:
         return statistics.median(self.speeds)
 
 
-def sides() -> list[Side]:
+def sides(model: str) -> list[Side]:
+    kotya = Side("kotya", "translate_kotya.py", own=True)
+    if model in rnns.NAMES:
+        return [kotya, Side("JoeyNMT", "translate_joeynmt_rnn.py")]
     return [
-        Side("kotya", "translate_kotya.py", own=True),
+        kotya,
         Side("transformers", "translate_transformers.py"),
         Side("CTranslate2", "translate_ctranslate2.py"),
         Side("CTranslate2", "translate_ctranslate2.py", kind="int8"),
-        Side("JoeyNMT", "translate_joeynmt.py"),
+        Side("JoeyNMT", "translate_joeynmt.py", once=True),
     ]
 
 
@@ -67,17 +74,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--model", choices=translating.MODELS, default=translating.MODELS[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--beam", type=int, nargs="*", default=[1, 5])
     parser.add_argument("--without", nargs="*", default=[], help="names of sides to leave out")
     arguments = parser.parse_args()
+    model = arguments.model
+    if model in rnns.NAMES:
+        rnns.train(model)
     print(machine.describe())
     for beam in arguments.beam:
-        chosen = [side for side in sides() if side.name not in arguments.without]
+        chosen = [side for side in sides(model) if side.name not in arguments.without]
         for turn in range(arguments.rounds):
             for side in chosen:
-                if turn == 0 or side.name != "JoeyNMT":
-                    side.run(beam)
+                if turn == 0 or not side.once:
+                    side.run(model, beam)
         report(chosen, beam)
 
 
