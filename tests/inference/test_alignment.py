@@ -167,10 +167,12 @@ def test_two_directions(translator: Translator) -> None:
 
 
 def test_what_a_model_was_taught_is_how_it_is_read(tmp_path: Path) -> None:
-    guided = {"layer": 2, "head": 1, "step": "input", "weight": 0.1}
+    guided = {"layer": 2, "head": 1, "step": "input", "weight": 0.1, "empty_word": True}
     path = write_folder(tmp_path / "guided", TRANSFORMER, 1, guided_alignment=guided)
-    assert kotya.load(path).reading == Reading(layer=2, head=1, step="input")
-    assert kotya.load(path).aligner(head="mean").reading == Reading(layer=2, head="mean", step="input")
+    assert kotya.load(path).reading == Reading(layer=2, head=1, step="input", empty_word=True)
+    assert kotya.load(path).aligner(head="mean").reading == Reading(
+        layer=2, head="mean", step="input", empty_word=True
+    )
 
 
 def test_refused(translator: Translator, tmp_path: Path) -> None:
@@ -193,6 +195,7 @@ def test_joining_by_hand() -> None:
         (0, 0),
         (1, 2),
     }  # the word without pieces has none, and the end links nothing
+    assert best_links(joined, empty_word=True) == {(0, 0)}
 
 
 def test_the_error_rate_of_a_test_set(translator: Translator, tmp_path: Path) -> None:

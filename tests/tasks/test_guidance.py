@@ -88,15 +88,19 @@ def prepared(recipe: TranslationRecipe) -> Translation:
 
 @pytest.mark.parametrize("step", ["output", "input"])
 @pytest.mark.parametrize("r_drop", [0.0, 1.0])
-def test_the_loss_is_the_formula_of_the_paper(corpus: Path, step: str, r_drop: float) -> None:
+@pytest.mark.parametrize("empty_word", [False, True])
+def test_the_loss_is_the_formula_of_the_paper(
+    corpus: Path, step: str, r_drop: float, empty_word: bool
+) -> None:
     """-Σ A log a over every piece, A from the words that the pieces stand in, one pair after another.
 
-    A word without links teaches nothing.
+    A word without links teaches nothing, or the end of the source; in a pair without links it teaches nothing.
     """
     reversing_links(corpus, gaps=True)
-    recipe = guided_recipe(
-        corpus, r_drop=r_drop, dropout=0.3, guided={"weight": 0.5, "head": 2, "step": step}
-    )
+    lines = (corpus / "train.align").read_text().splitlines()
+    (corpus / "train.align").write_text("".join(f"{line}\n" for line in ["", *lines[1:]]))
+    guided = {"weight": 0.5, "head": 2, "step": step, "empty_word": empty_word}
+    recipe = guided_recipe(corpus, r_drop=r_drop, dropout=0.3, guided=guided)
     task = prepared(recipe)
     model = recipe.model.build(len(task.source), len(task.target)).eval()
     batch = task.batch(np.arange(6), 0)
@@ -112,9 +116,11 @@ def test_the_loss_is_the_formula_of_the_paper(corpus: Path, step: str, r_drop: f
         for t, word in enumerate(target_words):
             row = t + (step == "input")
             source_word = linked_to(word, words, gaps=True)
-            if source_word is None:
-                continue
             linked = [s for s, other in enumerate(source_words) if other == source_word]
+            if source_word is None and empty_word:
+                linked = [len(source)]
+            if index == 0 or not linked:
+                continue
             expected -= sum(math.log(attention[row, s]) for s in linked) / len(linked)
             pieces += 1
     assert term.item() == pytest.approx(0.5 * expected, rel=1e-4)

@@ -28,6 +28,8 @@ class Reading(Config):
     """From 1."""
     step: Literal["output", "input"] = "output"
     """Whether a target word's weights are those of the step that chose it, or of the one that read it."""
+    empty_word: bool = False
+    """Whether the end of the source stands for nothing: a word that has most of its weight there has no link."""
 
     def __str__(self) -> str:
         """In words, for a table or a picture."""
@@ -42,6 +44,8 @@ class GuidedAlignmentConfig(Reading):
     head: Annotated[int, Field(ge=1)] | Literal["mean"] = 1
     weight: float = Field(0.05, gt=0)
     """λ: what a target piece's alignment counts beside its cross-entropy."""
+    empty_word: bool = False
+    """Whether a word without links, in a pair that has some, is taught the end of the source, and read that way."""
 
     @model_validator(mode="after")
     def _layers_count_from_one(self) -> "GuidedAlignmentConfig":
@@ -52,7 +56,7 @@ class GuidedAlignmentConfig(Reading):
     @property
     def reading(self) -> Reading:
         """The same attention, to be read."""
-        return Reading(layer=self.layer, head=self.head, step=self.step)
+        return Reading(layer=self.layer, head=self.head, step=self.step, empty_word=self.empty_word)
 
 
 def is_cross(name: str) -> bool:

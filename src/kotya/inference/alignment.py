@@ -2,7 +2,8 @@
 
 From pieces to words: a source word gets the sum of its pieces' weights, a target word the mean of its pieces' rows, so
 that rows still sum to 1. Each target word is linked to the source word with the most weight; what lies on the end of
-the source links nothing. Nothing of this rides through search: a translation is found first, then read again.
+the source links nothing; where it was taught to be the empty word, a word with most of its weight there has no link.
+Nothing of this rides through search: a translation is found first, then read again.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -154,7 +155,8 @@ class Aligner:
             weights = weights[1 : len(rows) + 1, : len(columns)]
         height = len(target.words) + (self.reading.step == "output")
         joined = join_pieces(weights, columns, rows, (height, len(source.words) + 1))
-        return WordAlignment(source.words, target.words, joined, best_links(joined[: len(target.words)]))
+        links = best_links(joined[: len(target.words)], empty_word=self.reading.empty_word)
+        return WordAlignment(source.words, target.words, joined, links)
 
 
 def join_pieces(
@@ -173,13 +175,17 @@ def join_pieces(
     return np.asarray(joined / np.maximum(pieces, 1)[:, None])
 
 
-def best_links(weights: Weights) -> Links:
-    """Each target word with the source word that has most of its weight; the last column, the end, links nothing."""
+def best_links(weights: Weights, *, empty_word: bool = False) -> Links:
+    """Each target word with the source word that has most of its weight.
+
+    The last column, the end, links nothing; with `empty_word`, nor does a word that has most of its weight there.
+    """
     words = weights[:, :-1]
     if not words.size:
         return frozenset()
     best = words.argmax(1)
-    return frozenset((int(source), target) for target, source in enumerate(best) if words[target, source] > 0)
+    least = weights[:, -1] if empty_word else np.zeros(len(weights))
+    return frozenset((int(i), j) for j, i in enumerate(best) if words[j, i] > least[j])
 
 
 def symmetrized(

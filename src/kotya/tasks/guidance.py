@@ -3,7 +3,8 @@
     H = -Σ_t Σ_s A_ts log a_ts,  A_ts = 1 / |S_t| for s in S_t
 
 S_t are the source pieces of the words that the word of target piece t is linked to; a target piece without links
-teaches nothing. In one head of a Transformer it is the loss of Garg et al. 2019.
+teaches nothing or, with `empty_word`, is taught the end of the source, which then is what statistical aligners call the
+empty word (Och and Ney 2003). In one head of a Transformer it is the loss of Garg et al. 2019.
 """
 
 from collections.abc import Iterator, Sequence
@@ -118,6 +119,8 @@ class Guidance:
                 wanted.setdefault(j, set()).add(i)
             for step, word in enumerate(target):
                 found = [s for s, other in enumerate(source) if other in wanted.get(word, ())]
+                if not found and wanted and self.config.empty_word:
+                    found = [len(source)]
                 if not found:
                     continue
                 rows += [row] * len(found)
