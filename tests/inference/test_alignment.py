@@ -1,5 +1,6 @@
 """Word alignments: the attention of a forced pass, joined to words by the book, whatever stands beside it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from kotya import folder
 from kotya.attention.reading import Reading
 from kotya.attention.recorder import record_attention
 from kotya.errors import KotyaError
-from kotya.inference.alignment import WordAlignment, best_links, join_pieces, symmetrized
+from kotya.inference.alignment import Side, WordAlignment, best_links, join_pieces, symmetrized
 from kotya.inference.evaluation import evaluate_alignments
 from kotya.inference.translator import Translator
 from kotya.metrics import alignment_scores
@@ -31,6 +32,9 @@ def small(preset: str) -> dict[str, Any]:
     part = {"size": 16, "embedding": 16}
     return {"preset": preset, "encoder": part, "decoder": part, "share": "none"}
 
+
+CNN = small("cnn") | {"decoder": {"size": 16, "embedding": 16, "score": "mlp"}}
+"""Whose weights do not come out as 0 and 1."""
 
 PAIRS = [
     ("кот  видит дом", "cat sees house"),
@@ -118,6 +122,23 @@ def test_weights_and_links_by_the_book(path: Path, translator: Translator, readi
         assert one.links == best
         assert one.columns[-1] == "‹end›"
         assert len(one.rows) == len(one.weights)
+
+
+@pytest.mark.parametrize("model", [TRANSFORMER, small("bahdanau"), small("luong-mlp"), CNN])
+@pytest.mark.parametrize("step", ["output", "input"])
+def test_only_at_the_input_the_word_itself_is_known(tmp_path: Path, model: Any, step: str) -> None:
+    """With another word in its place no earlier row changes; its own does at the input, and does not at the output."""
+    aligner = kotya.load(write_folder(tmp_path / "model", model, 2)).aligner(step=step)
+    [source], [target] = (
+        Side.of_texts(aligner.source, [text]) for text in ("кот любит 猫", "cat sees house")
+    )
+    changed = 3
+    ids = [*target.ids]
+    ids[changed] += 1
+    before, after = (aligner._weights([(source, one)])[0] for one in (target, replace(target, ids=ids)))
+    same = [torch.equal(one, other) for one, other in zip(before, after, strict=True)]
+    assert all(same[: changed + (step == "output")])
+    assert step == "output" or not same[changed]
 
 
 @pytest.mark.parametrize("model", [TRANSFORMER, small("bahdanau"), small("luong-mlp")])

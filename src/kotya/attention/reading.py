@@ -2,7 +2,8 @@
 
 A word y_t is chosen at the step that has read y_<t, and read at the next one. Read at the `output`, its alignment is
 what the decoder looked at while it chose the word (Bahdanau et al. 2015). Read at the `input`, it is what it looked at
-once it knew the word (Kobayashi et al. 2020; Chen et al. 2020), which in Transformers is often the better alignment.
+once it knew the word (Kobayashi et al. 2020; Chen et al. 2020), which is often the better alignment: one step later, or
+two, where the decoder looks before it reads (Bahdanau's order).
 """
 
 from collections.abc import Iterator
@@ -27,9 +28,13 @@ class Reading(Config):
     head: int | Literal["mean"] = "mean"
     """From 1."""
     step: Literal["output", "input"] = "output"
-    """Whether a target word's weights are those of the step that chose it, or of the one that read it."""
+    """Whether a target word's weights are those of the step that chose it, or of the first that looked knowing it."""
     empty_word: bool = False
     """Whether the end of the source stands for nothing: a word that has most of its weight there has no link."""
+
+    def lag(self, knows_after: int) -> int:
+        """How many steps after the one that chose a target piece its weights are read, in a decoder of that kind."""
+        return knows_after if self.step == "input" else 0
 
     def __str__(self) -> str:
         """In words, for a table or a picture."""

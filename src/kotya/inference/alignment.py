@@ -126,20 +126,22 @@ class Aligner:
 
     @torch.inference_mode()
     def _weights(self, pairs: Sequence[tuple[Side, Side]]) -> Float[Tensor, "rows steps source"]:
-        """Of every step, the begin's and that of each target piece, on every source piece and the end.
+        """Of each target piece, and read at the output of the end after them, on every source piece and the end.
 
         Raises Fault where it is NaN.
         """
         ensemble, begin, end = self.ensemble, self.target.begin, self.target.end
         memories = ensemble.encode([source.ids for source, _ in pairs])
-        longest = max(len(target.ids) for _, target in pairs)
-        rows = [[begin, *target.ids, *[end] * (longest - len(target.ids))] for _, target in pairs]
+        lags = [self.reading.lag(model.decoder.knows_after) for model in ensemble.models]
+        steps = max(len(target.ids) for _, target in pairs) + (self.reading.step == "output")
+        width = steps + max(lags)
+        rows = [[begin, *target.ids, *[end] * (width - 1 - len(target.ids))] for _, target in pairs]
         inputs = torch.tensor(rows, device=ensemble.device)
         read_by_each = []
-        for model, memory in zip(ensemble.models, memories, strict=True):
+        for model, memory, later in zip(ensemble.models, memories, lags, strict=True):
             with watch(model.decoder, self.reading) as maps:
                 model.decoder(inputs, memory)
-            read_by_each.append(read(maps, self.reading).float())
+            read_by_each.append(read(maps, self.reading)[:, later : later + steps].float())
         weights = torch.stack(read_by_each).mean(0)
         if weights.isnan().any():
             raise ensemble.no_number(f"what stands beside {' '.join(pairs[0][0].words)[:60]!r}")
@@ -148,12 +150,10 @@ class Aligner:
     def _words(self, source: Side, target: Side, weights: Weights) -> WordAlignment:
         """From steps and pieces to words."""
         columns = [*source.word_of, len(source.words)]
-        rows = list(target.word_of)
+        rows, height = list(target.word_of), len(target.words)
         if self.reading.step == "output":
-            weights, rows = weights[: len(rows) + 1, : len(columns)], [*rows, len(target.words)]
-        else:
-            weights = weights[1 : len(rows) + 1, : len(columns)]
-        height = len(target.words) + (self.reading.step == "output")
+            rows, height = [*rows, height], height + 1
+        weights = weights[: len(rows), : len(columns)]
         joined = join_pieces(weights, columns, rows, (height, len(source.words) + 1))
         links = best_links(joined[: len(target.words)], empty_word=self.reading.empty_word)
         return WordAlignment(source.words, target.words, joined, links)

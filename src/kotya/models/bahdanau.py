@@ -45,6 +45,8 @@ class BahdanauDecoderConfig(RecurrentConfig):
 class BahdanauDecoder(RecurrentDecoder):
     """Attention before the step."""
 
+    knows_after = 2
+
     def __init__(
         self,
         config: BahdanauDecoderConfig,

@@ -106,6 +106,8 @@ class Decoder(nn.Module, ABC):
 
     recurrent: ClassVar[bool] = False
     """As of an encoder."""
+    knows_after: ClassVar[int] = 1
+    """How many steps after it was chosen a token is known to attention: 2 where a step attends before it reads."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -84,14 +84,14 @@ class AlignedPairs:
 class Guidance:
     """The links of the training pairs, and the attention that is taught them."""
 
-    def __init__(self, config: GuidedAlignmentConfig, pairs: AlignedPairs) -> None:
-        self.config, self.pairs = config, pairs
+    def __init__(self, config: GuidedAlignmentConfig, pairs: AlignedPairs, lag: int) -> None:
+        self.config, self.pairs, self.lag = config, pairs, lag
 
     @classmethod
     def read(
-        cls, config: GuidedAlignmentConfig, corpora: Sequence[Corpus], train: ParallelTokens
+        cls, config: GuidedAlignmentConfig, lag: int, corpora: Sequence[Corpus], train: ParallelTokens
     ) -> "Guidance":
-        """The alignments of the pairs that cleaning kept.
+        """The alignments of the pairs that cleaning kept; `lag` is the decoder's.
 
         Raises KotyaError where no corpus has any, or a file does not fit its corpus.
         """
@@ -102,7 +102,7 @@ class Guidance:
         pairs = AlignedPairs(kept(chain.from_iterable(map(aligned_lines, corpora)), train))
         if not pairs.links:
             raise KotyaError("the alignments of data.train have no link")
-        return cls(config, pairs)
+        return cls(config, pairs, lag)
 
     def guide(
         self, indices: Sequence[int], sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
@@ -112,19 +112,21 @@ class Guidance:
         steps: list[int] = []
         places: list[int] = []
         shares: list[float] = []
-        pieces, later = 0, self.config.step == "input"
+        pieces = 0
         for row, (index, source, target) in enumerate(zip(indices, sources, targets, strict=True)):
             wanted: dict[int, set[int]] = {}
             for i, j in self.pairs[index].tolist():
                 wanted.setdefault(j, set()).add(i)
-            for step, word in enumerate(target):
+            for step, word in enumerate(target, start=self.lag):
+                if step > len(target):
+                    break  # the last piece, where its step would be one after the end
                 found = [s for s, other in enumerate(source) if other in wanted.get(word, ())]
                 if not found and wanted and self.config.empty_word:
                     found = [len(source)]
                 if not found:
                     continue
                 rows += [row] * len(found)
-                steps += [step + later] * len(found)
+                steps += [step] * len(found)
                 places += found
                 shares += [1 / len(found)] * len(found)
                 pieces += 1

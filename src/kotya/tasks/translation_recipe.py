@@ -11,7 +11,7 @@ from kotya.config import with_presets, wrong
 from kotya.errors import KotyaError
 from kotya.models.composed import PRESETS, ModelConfig
 from kotya.models.empty import build_empty
-from kotya.models.seq2seq import Seq2Seq
+from kotya.models.seq2seq import Decoder, Seq2Seq
 from kotya.search.config import SearchConfig
 from kotya.tasks.guidance import Guidance
 from kotya.tasks.parallel import TranslationData, prepare
@@ -88,9 +88,9 @@ class TranslationRecipe(TaskRecipe):
             self._check(self.model)
 
     def _check(self, config: ModelConfig) -> None:
-        model = build_empty(lambda: config.build(_SMALL, _SMALL))
+        decoder = _decoder(config)
         if self.training.guided_alignment is not None:
-            check_reading(model.decoder, self.training.guided_alignment)
+            check_reading(decoder, self.training.guided_alignment)
 
     def prepare(
         self, known: Known | None, cache: Path, say: Callable[[str], None], *, progress: bool = True
@@ -116,7 +116,8 @@ class TranslationRecipe(TaskRecipe):
         guidance = None
         if training.guided_alignment is not None:
             corpora = [files.corpus(root) for files in self.data.train]
-            guidance = Guidance.read(training.guided_alignment, corpora, tokens)
+            lag = training.guided_alignment.lag(_decoder(model).knows_after)
+            guidance = Guidance.read(training.guided_alignment, lag, corpora, tokens)
         task = Translation(
             vocabularies,
             tokens,
@@ -132,3 +133,8 @@ class TranslationRecipe(TaskRecipe):
         banned = list(roles_of(vocabularies[1]).banned)
         config = TranslationFolder(model=model, search=search, banned=banned)
         return Prepared(task, config, vocabularies)
+
+
+def _decoder(config: ModelConfig) -> Decoder:
+    """The model's, without memory behind its weights."""
+    return build_empty(lambda: config.build(_SMALL, _SMALL)).decoder
