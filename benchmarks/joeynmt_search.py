@@ -25,15 +25,15 @@ def vocabulary_of(pieces: Sequence[str]) -> Vocabulary:
 
 
 def translate(
-    model: Model, vocabulary: Vocabulary, lines: Sequence[Sequence[str]], beam: int
+    model: Model, vocabulary: Vocabulary, lines: Sequence[Sequence[str]], *, beam: int, cap: int
 ) -> list[list[str]]:
     """Pieces of the translations, from the pieces of lines without their end."""
     batches = [lines[first : first + BATCH] for first in range(0, len(lines), BATCH)]
-    return [found for batch in batches for found in _translate_batch(model, vocabulary, batch, beam)]
+    return [found for batch in batches for found in _translate_batch(model, vocabulary, batch, beam, cap)]
 
 
 def _translate_batch(
-    model: Model, vocabulary: Vocabulary, lines: Sequence[Sequence[str]], beam: int
+    model: Model, vocabulary: Vocabulary, lines: Sequence[Sequence[str]], beam: int, cap: int
 ) -> list[list[str]]:
     rows = [torch.tensor([*map(vocabulary.lookup, line), model.eos_index]) for line in lines]
     batch = Batch(
@@ -49,6 +49,6 @@ def _translate_batch(
         is_train=False,
     )
     back = batch.sort_by_src_length()
-    found, *_ = search(model, batch, 100, beam, beam_alpha=1.0)
+    found, *_ = search(model, batch, cap, beam, beam_alpha=1.0)
     sentences = vocabulary.arrays_to_sentences(found[back], cut_at_eos=True, skip_pad=True)
     return [[piece for piece in sentence if piece != SPECIAL["eos"]] for sentence in sentences]

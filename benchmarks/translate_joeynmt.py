@@ -98,9 +98,9 @@ def main() -> None:
     target = sentencepiece.SentencePieceProcessor(model_file=str(folder / "target.spm"))
 
     def translate(lines: list[str]) -> list[str]:
-        found = joeynmt_search.translate(
-            model, vocabulary, source.encode(lines, out_type=str), arguments.beam
-        )
+        pieces = source.encode(lines, out_type=str)
+        cap = translating.cap(arguments.model)
+        found = joeynmt_search.translate(model, vocabulary, pieces, beam=arguments.beam, cap=cap)
         return [target.decode(line) for line in found]
 
     translating.measure("JoeyNMT", translate, beam=arguments.beam)

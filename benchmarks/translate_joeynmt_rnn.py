@@ -95,10 +95,11 @@ def main() -> None:
     arguments = translating.arguments(__doc__)
     tokenizer = Tokenizer.from_file(str(rnns.folder(arguments.model) / "tokenizer.json"))
     model, vocabulary = load(arguments.model, tokenizer.get_vocab())
+    cap = translating.cap(arguments.model)
 
     def translate(lines: list[str]) -> list[str]:
         pieces = [one.tokens for one in tokenizer.encode_batch(lines, add_special_tokens=False)]
-        found = joeynmt_search.translate(model, vocabulary, pieces, arguments.beam)
+        found = joeynmt_search.translate(model, vocabulary, pieces, beam=arguments.beam, cap=cap)
         return tokenizer.decode_batch([list(map(tokenizer.token_to_id, line)) for line in found])
 
     translating.measure("JoeyNMT", translate, beam=arguments.beam)

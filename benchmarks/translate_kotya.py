@@ -35,7 +35,8 @@ def main() -> None:
     translator = load(arguments.model)
 
     def translate(lines: list[str]) -> list[str]:
-        cap = {"max_length_ratio": 0, "max_length_extra": 101}  # 100 pieces and the end
+        # so many pieces, and the end
+        cap = {"max_length_ratio": 0, "max_length_extra": translating.cap(arguments.model) + 1}
         return translator.translate(lines, beam=arguments.beam, workers=workers, **cap)
 
     translating.measure("kotya", translate, beam=arguments.beam)

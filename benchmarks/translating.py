@@ -19,6 +19,11 @@ import rnns
 MODELS = ("marian", *rnns.NAMES)
 
 
+def cap(model: str) -> int:
+    """Pieces that a side may write. The LSTMs learned for minutes, so that some of their lines would never end."""
+    return 40 if model in rnns.NAMES else 100
+
+
 def arguments(description: str | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--model", choices=MODELS, default=MODELS[0])
