@@ -1,9 +1,10 @@
-"""Alignment error rate on the English–Czech gold set: eflomal and attention, taught by the very same joint text.
+"""Alignment error rate on the English–Czech gold set: statistical aligners and attention, on the very same joint text.
 
-    .venv/bin/python benchmarks/alignment.py runs/en-cs/bahdanau:runs/cs-en/bahdanau
+    .venv/bin/python benchmarks/alignment.py runs/en-cs/bahdanau:runs/cs-en/bahdanau --fast-align PROGRAM
 
 The joint text is that of `recipes/en-cs`: 12,500 mixed pairs, among which are the 800 gold sentences without their
 alignments, and 29,000 image captions. A model is given with the one that translates the other way.
+No index has fast_align (github.com/clab/fast_align); one that was built from its source is named.
 
     .venv/bin/python benchmarks/alignment.py --teach FOLDER
 
@@ -39,19 +40,23 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("models", nargs="*", metavar="MODEL:REVERSE")
+    parser.add_argument("--fast-align", type=Path, metavar="PROGRAM")
     parser.add_argument("--teach", type=Path, metavar="FOLDER")
     arguments = parser.parse_args()
     pairs = [tuple(map(Path, one.split(":"))) for one in arguments.models]
     print(machine.describe())
     corpora = [list(read_parallel(*files.open(RECIPE.data_root()))) for files in RECIPE.data.train]
-    directions = eflomal([pair for corpus in corpora for pair in corpus])
+    joint = [pair for corpus in corpora for pair in corpus]
+    found = eflomal(joint)
     if arguments.teach is not None:
-        teach([len(corpus) for corpus in corpora], directions["eflomal"], arguments.teach)
+        teach([len(corpus) for corpus in corpora], found["eflomal"], arguments.teach)
         return
-    place = {pair: number for number, pair in enumerate(pair for corpus in corpora for pair in corpus)}
+    if arguments.fast_align is not None:
+        found |= fast_align(joint, arguments.fast_align)
+    place = {pair: number for number, pair in enumerate(joint)}
     gold = [place[pair] for pair in read_parallel(*gold_files())]
     print(f"{'':24}{'layer':>6}{'step':>8}{'AER':>8}{'precision':>11}{'recall':>8}")
-    for name, links in directions.items():
+    for name, links in found.items():
         report(name, [links[number] for number in gold])
     for model, reverse in pairs:
         for reading, scores in evaluate_alignments(load(model), load(reverse), *gold_files(), GOLD, {}).rows:
@@ -69,8 +74,30 @@ def eflomal(pairs: Sequence[tuple[str, str]]) -> dict[str, list[Links]]:
         subprocess.run([peers.install(), script, *files], check=True)
         print(f"eflomal took {time.perf_counter() - began:.0f} s for {len(pairs):,} pairs")
         forward, reverse = (list(alignments.read(path)) for path in files[2:])
+    return directions("eflomal", forward, reverse)
+
+
+def fast_align(pairs: Sequence[tuple[str, str]], program: Path) -> dict[str, list[Links]]:
+    """The same of fast_align (Dyer, Chahuneau and Smith 2013), with the options that its authors recommend."""
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder) / "text"
+        text.write_text("".join(f"{source} ||| {target}\n" for source, target in pairs), encoding="utf-8")
+        began = time.perf_counter()
+        sides = []
+        for name, turned in (("forward", []), ("reverse", ["-r"])):
+            path = Path(folder) / name
+            with path.open("w", encoding="utf-8") as file:
+                command = [program, "-i", text, "-d", "-o", "-v", *turned]
+                subprocess.run(command, stdout=file, stderr=subprocess.DEVNULL, check=True)
+            sides.append(list(alignments.read(path)))
+        print(f"fast_align took {time.perf_counter() - began:.0f} s")
+    return directions("fast_align", *sides)
+
+
+def directions(name: str, forward: list[Links], reverse: list[Links]) -> dict[str, list[Links]]:
+    """Each direction, and both symmetrised."""
     both = [symmetrize(one, other) for one, other in zip(forward, reverse, strict=True)]
-    return {"eflomal, forward": forward, "eflomal, reverse": reverse, "eflomal": both}
+    return {f"{name}, forward": forward, f"{name}, reverse": reverse, name: both}
 
 
 def teach(sizes: Sequence[int], links: Sequence[Links], folder: Path) -> None:
