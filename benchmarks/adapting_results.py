@@ -5,21 +5,19 @@
     python benchmarks/adapting_results.py --translators          a LoRA and full tuning on hotel descriptions
     python benchmarks/adapting_results.py --trial 3              three updates a cell, in a folder of its own
 
-MiniLM is tuned by the recipes in recipes/bert/, whatever the way with the same epochs and batches; learning rates are
-multiples of the recipe's, said in WAYS. A cell is a run. Finished ones are kept as JSON in runs/adapting/, so that the
-same command goes on where it was stopped; the tables there are written anew after each.
+MiniLM is tuned by the recipes in recipes/bert/, whatever the way with the epochs and batches of finetuning.py, whose
+cells are those of full tuning; learning rates are multiples of the recipe's, said in WAYS. A cell is a run. Finished
+ones are kept as JSON in runs/adapting/, so that the same command goes on where it was stopped; the tables there are
+written anew after each.
 """
 
 import argparse
 import json
 import math
 import os
-import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +30,7 @@ from kotya import recipe as recipes
 from kotya.folder import WEIGHTS
 
 ROOT = finetuning.ROOT
-SETS = {"mrpc": "accuracy", "wikiqa": "MAP", "conll2003": "F1", "sst2": "accuracy"}
+SETS = {one.name: one for one in finetuning.SETS if one.name in ("mrpc", "wikiqa", "conll2003", "sst2")}
 HEADS = ("head.", "transform.")
 
 
@@ -85,34 +83,17 @@ def tuning(folder: Path, name: str, way: str, seed: int, trial: int | None) -> N
     path = folder / f"{run.name}.json"
     if path.exists():
         return
-    base = finetuning.base_folder(folder, "minilm", trial)
-    file = finetuning.RECIPES / f"{name}.yaml"
-    rate = WAYS[way].rate * recipes.read(file).training.learning_rate
-    changes = [*WAYS[way].changes, f"base={base}", f"training.learning_rate={rate}"]
-    found = trained(run, file, [*changes, f"training.seed={seed}", *finetuning.short(trial)])
-    keep(path, {"set": name, "way": way, "seed": seed, **found, **weighed(run, base)})
+    one, whole = SETS[name], folder.with_name(folder.name.replace("adapting", "finetuning"))
+    whole.mkdir(parents=True, exist_ok=True)
+    base = finetuning.base_folder(whole, one.base, trial)
+    if way == "full":
+        found, run = finetuning.cell(whole, one, "kotya", seed, trial), whole / f"{name}.kotya.{seed}"
+    else:
+        rate = WAYS[way].rate * recipes.read(one.file).training.learning_rate
+        changes = [*WAYS[way].changes, f"base={base}", f"training.learning_rate={rate}"]
+        found = finetuning.trained(run, one.file, [*changes, *one.settings(seed, trial)])
+    keep(path, {**found, "set": name, "way": way, "seed": seed, **weighed(run, base)})
     (folder / "table.md").write_text(table(folder), encoding="utf-8")
-
-
-def trained(run: Path, file: Path, changes: list[str]) -> dict[str, Any]:
-    """Metrics of the best checkpoint, seconds, GiB of the training process at its highest."""
-    print(f"{time.strftime('%H:%M')} {run.name}", file=sys.stderr, flush=True)
-    command = [sys.executable, "-m", "kotya", "train", file, *changes, "--output", run, "--resume"]
-    began = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as said:
-        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode:
-            said.seek(0)
-            sys.exit(f"kotya train {file} failed:\n{said.read()[-2_000:]}")
-    seconds = time.perf_counter() - began
-    shutil.rmtree(run / "checkpoints", ignore_errors=True)
-    return {
-        "metrics": finetuning.best_metrics(run),
-        "seconds": round(seconds, 1),
-        "peak_gib": round(usage.ru_maxrss / 2**20, 2),
-    }
 
 
 def weighed(run: Path, base: Path) -> dict[str, float]:
@@ -136,7 +117,7 @@ def counts(path: Path) -> dict[str, int]:
 
 
 def keep(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps({**content, "machine": machine.describe()}), encoding="utf-8")
+    path.write_text(json.dumps({"machine": machine.describe(), **content}), encoding="utf-8")
 
 
 def table(folder: Path) -> str:
@@ -147,13 +128,13 @@ def table(folder: Path) -> str:
         "| MB | minutes | GiB |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, metric in SETS.items():
+    for name, one in SETS.items():
         full: float | None = None
         for way in WAYS:
             some = [cell for cell in cells if cell.get("set") == name and cell["way"] == way]
             if not some:
                 continue
-            values = [cell["metrics"][metric] for cell in some]
+            values = [cell["metrics"][one.metric] for cell in some]
             mean, first = statistics.mean(values), some[0]
             full = mean if way == "full" else full
             share = 100 * first["trained"] / first["parameters"]
@@ -166,7 +147,7 @@ def table(folder: Path) -> str:
             minutes = statistics.mean(cell["seconds"] for cell in some) / 60
             memory = max(cell["peak_gib"] for cell in some)
             rows.append(
-                f"| {name} | {metric} | {way} | {mean:.2f} | {error} | {by_seed} | {against} | {share:.2f} | "
+                f"| {name} | {one.metric} | {way} | {mean:.2f} | {error} | {by_seed} | {against} | {share:.2f} | "
                 f"{inside:.2f} | {first['bytes'] / 1e6:.2f} | {minutes:.1f} | {memory:.2f} |"
             )
     return "\n".join(rows) + "\n"
@@ -182,7 +163,7 @@ def translator(folder: Path, model: str, seed: int, trial: int | None) -> None:
     if trial:
         base = folder / f"base-{model}"
         if not (base / WEIGHTS).exists():
-            trained(base, places / f"{model}.yaml", in_short(folder, "rus-eng", trial))
+            finetuning.trained(base, places / f"{model}.yaml", in_short(folder, "rus-eng", trial))
     elif not (base / WEIGHTS).exists():
         sys.exit(f"no {base}: kotya train recipes/rus-eng/{model}.yaml")
     for way in ("base", "lora", "full"):
@@ -193,7 +174,9 @@ def translator(folder: Path, model: str, seed: int, trial: int | None) -> None:
         found: dict[str, Any] = {}
         if way != "base":
             changes = [f"base={base}", f"training.seed={seed}", *in_short(folder, "hotels-ru-en", trial)]
-            found = trained(run, places / f"adapt-{model}-{way}.yaml", changes) | weighed(run, base)
+            found = finetuning.trained(run, places / f"adapt-{model}-{way}.yaml", changes) | weighed(
+                run, base
+            )
         bleu = {domain: measured(run, texts(folder, domain, "test", trial)) for domain in DOMAINS}
         keep(path, {"model": model, "way": way, "seed": seed, **found, "bleu": bleu})
         (folder / "translators.md").write_text(translators(folder), encoding="utf-8")

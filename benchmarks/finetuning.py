@@ -6,15 +6,18 @@
 
 A cell is a run of one side on one set with one seed. Finished ones are kept as JSON in runs/finetuning/, so that the
 same command goes on where it was stopped; the table there is written anew after each. Both sides read the recipe in
-recipes/bert/, evaluate after every epoch and keep the best, measured by the same code (kotya.metrics).
+recipes/bert/ for all but the number of epochs, evaluate after every epoch and keep the best, measured by the same code
+(kotya.metrics). Epochs are fewer than the recipes': three seeds of two sides should take hours, not days, of two cores.
 """
 
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +40,7 @@ RECIPES = ROOT / "recipes" / "bert"
 class Set:
     name: str
     metric: str
+    epochs: int
     base: str = "minilm"
     """minilm, or a recipe of recipes/bert that is run first."""
     recipe: str = ""
@@ -44,22 +48,29 @@ class Set:
     changes: tuple[str, ...] = ()
     sides: tuple[str, ...] = ("kotya", "transformers")
 
+    @property
+    def file(self) -> Path:
+        return RECIPES / f"{self.recipe or self.name}.yaml"
 
-FEW = ("data.train=sst2/train.tsv",)
+    def settings(self, seed: int, trial: int | None) -> list[str]:
+        """What the recipe is changed by."""
+        length = short(trial) or [f"training.epochs={self.epochs}"]
+        return [*self.changes, f"training.seed={seed}", *length]
+
+
+FEW = ("data.train=sst2/train.tsv", "training.learning_rate=2e-4")
 SETS = (
-    Set("mrpc", "accuracy"),
-    Set("sick", "Pearson"),
-    Set("wnut17", "F1"),
-    Set("trecqa", "MAP"),
-    Set("wikiqa", "MAP"),
-    Set("conll2003", "F1"),
-    Set("sst2", "accuracy"),
-    Set("nerel", "F1", base="russian"),
+    Set("mrpc", "accuracy", 3),
+    Set("sick", "Pearson", 3),
+    Set("wnut17", "F1", 4),
+    Set("trecqa", "MAP", 1),
+    Set("wikiqa", "MAP", 1),
+    Set("conll2003", "F1", 2),
+    Set("sst2", "accuracy", 1),
+    Set("nerel", "F1", 6, base="russian"),
     # whether pretraining is worth it: SST-2's 6,920 sentences, from WikiText-2 and from nothing
-    Set(
-        "sst2, pretrained", "accuracy", "wikitext2", "sst2", (*FEW, "training.learning_rate=2e-4"), ("kotya",)
-    ),
-    Set("sst2, from nothing", "accuracy", "", "sst2", (*FEW, "training.learning_rate=2e-4"), ("kotya",)),
+    Set("sst2, pretrained", "accuracy", 3, "wikitext2", "sst2", FEW, ("kotya",)),
+    Set("sst2, from nothing", "accuracy", 3, "", "sst2", FEW, ("kotya",)),
 )
 
 
@@ -83,26 +94,23 @@ def main() -> None:
                     cell(folder, one, side, seed, chosen.trial)
 
 
-def cell(folder: Path, one: Set, side: str, seed: int, trial: int | None) -> None:
-    """Run it, unless it is there, and write the table."""
+def cell(folder: Path, one: Set, side: str, seed: int, trial: int | None) -> dict[str, Any]:
+    """What it found; it runs unless it did before. The table is written anew."""
     name = f"{one.name.replace(', ', '-').replace(' ', '-')}.{side}.{seed}"
     path = folder / f"{name}.json"
-    if path.exists():
-        return
-    base = base_folder(folder, one.base, trial) if one.base else None
-    print(f"{time.strftime('%H:%M')} {name}", file=sys.stderr, flush=True)
-    began = time.perf_counter()
-    changes = [*one.changes, f"training.seed={seed}", *short(trial)]
-    file = RECIPES / f"{one.recipe or one.name}.yaml"
-    if side == "kotya":
-        metrics = kotya(folder / name, file, base, folder, changes, trial)
-    else:
-        assert base is not None
-        metrics = transformers(folder / name, file, base, changes)
-    seconds = time.perf_counter() - began
-    content = {"set": one.name, "side": side, "seed": seed, "metrics": metrics, "seconds": round(seconds, 1)}
-    path.write_text(json.dumps({**content, "machine": machine.describe()}), encoding="utf-8")
-    (folder / "table.md").write_text(table(folder), encoding="utf-8")
+    if not path.exists():
+        base = base_folder(folder, one.base, trial) if one.base else None
+        settings = one.settings(seed, trial)
+        if side == "kotya":
+            found = kotya(folder / name, one.file, base, folder, settings, trial)
+        else:
+            assert base is not None
+            found = transformers(folder / name, one.file, base, settings)
+        content = {"set": one.name, "side": side, "seed": seed, **found, "machine": machine.describe()}
+        path.write_text(json.dumps(content), encoding="utf-8")
+        (folder / "table.md").write_text(table(folder), encoding="utf-8")
+    finished: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return finished
 
 
 def short(trial: int | None) -> list[str]:
@@ -116,28 +124,40 @@ def base_folder(folder: Path, name: str, trial: int | None) -> Path:
         if not path.exists():
             command("import", bert_texts.model_folder(), path)
     elif not (folder / f"base-{name}.json").exists():
-        print(f"{time.strftime('%H:%M')} pretraining {name}", file=sys.stderr, flush=True)
-        began = time.perf_counter()
-        said = train(path, RECIPES / f"{name}.yaml", short(trial))
-        content = {"metrics": said, "seconds": round(time.perf_counter() - began, 1)}
-        (folder / f"base-{name}.json").write_text(json.dumps(content), encoding="utf-8")
+        found = trained(path, RECIPES / f"{name}.yaml", short(trial))
+        (folder / f"base-{name}.json").write_text(json.dumps(found), encoding="utf-8")
     return path
 
 
 def kotya(
     run: Path, file: Path, base: Path | None, folder: Path, changes: list[str], trial: int | None
-) -> dict[str, float]:
-    """The metrics of the epoch that was best. Without a base, fresh weights of BERT-mini over the same pieces."""
+) -> dict[str, Any]:
+    """A run of kotya's. Without a base, fresh weights of BERT-mini over the same pieces."""
     if base is not None:
-        return train(run, file, [*changes, f"base={base}"])
+        return trained(run, file, [*changes, f"base={base}"])
     pieces = base_folder(folder, "wikitext2", trial) / "tokenizer.json"
-    fresh = ["base=null", "model=bert-mini", f"vocabulary.file={pieces}"]
-    return train(run, file, [*changes, *fresh])
+    return trained(run, file, [*changes, "base=null", "model=bert-mini", f"vocabulary.file={pieces}"])
 
 
-def train(run: Path, file: Path, changes: list[str]) -> dict[str, float]:
-    command("train", file, *changes, "--output", run, "--resume")
-    return best_metrics(run)
+def trained(run: Path, file: Path, changes: list[str]) -> dict[str, Any]:
+    """Metrics of the best checkpoint; seconds, and the GiB of the process at its highest."""
+    command = [sys.executable, "-m", "kotya", "train", file, *changes, "--output", run, "--resume"]
+    print(f"{time.strftime('%H:%M')} {run.name}", file=sys.stderr, flush=True)
+    began = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as said:
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            said.seek(0)
+            sys.exit(f"kotya train {file} failed:\n{said.read()[-2_000:]}")
+    seconds = time.perf_counter() - began
+    shutil.rmtree(run / "checkpoints", ignore_errors=True)
+    return {
+        "metrics": best_metrics(run),
+        "seconds": round(seconds, 1),
+        "peak_gib": round(usage.ru_maxrss / 2**20, 2),
+    }
 
 
 def best_metrics(run: Path) -> dict[str, float]:
@@ -157,7 +177,7 @@ def command(*words: object) -> None:
         sys.exit(f"kotya {' '.join(map(str, words))} failed:\n{done.stderr[-2_000:]}")
 
 
-def transformers(run: Path, file: Path, base: Path, changes: list[str]) -> dict[str, float]:
+def transformers(run: Path, file: Path, base: Path, changes: list[str]) -> dict[str, Any]:
     """The same by its Trainer, in the peers' environment, from the same weights in its own form."""
     theirs = base.with_name(f"{base.name}-huggingface")
     if not theirs.exists():
@@ -178,6 +198,8 @@ def transformers(run: Path, file: Path, base: Path, changes: list[str]) -> dict[
         "run": str(run),
     }
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT / "src")}
+    print(f"{time.strftime('%H:%M')} {run.name}", file=sys.stderr, flush=True)
+    began = time.perf_counter()
     done = subprocess.run(
         [peers.install(), HERE / "trainer_transformers.py"],
         input=json.dumps(job),
@@ -188,8 +210,8 @@ def transformers(run: Path, file: Path, base: Path, changes: list[str]) -> dict[
     )
     if done.returncode:
         sys.exit(f"trainer_transformers.py failed:\n{done.stderr[-3_000:]}")
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    seconds = time.perf_counter() - began
+    return {"metrics": json.loads(done.stdout.splitlines()[-1]), "seconds": round(seconds, 1)}
 
 
 def table(folder: Path) -> str:
