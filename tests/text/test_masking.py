@@ -74,6 +74,16 @@ def test_whole_words_are_chosen_whole(vocabulary: Vocabulary) -> None:
     assert chosen / (200 * 200) > 0.14
 
 
+def test_a_text_that_is_one_word_is_masked_no_more_than_others(vocabulary: Vocabulary) -> None:
+    """As where a script has no spaces: pieces are chosen, from everywhere."""
+    inside = np.flatnonzero(~vocabulary.word_starts())[0]
+    ids = np.array(vocabulary.wrapped([*vocabulary.encode("w"), *[int(inside)] * 99]))
+    masking = Masking(MaskingConfig(whole_words=True), vocabulary)
+    places = [masking.hide(ids, (1, 0, number)).places for number in range(100)]
+    assert {len(some) for some in places} == {15}
+    assert len(np.unique(np.concatenate(places))) == 100
+
+
 @pytest.mark.parametrize("whole_words", [False, True])
 def test_short_examples_have_one_at_least_and_empty_ones_none(
     vocabulary: Vocabulary, whole_words: bool

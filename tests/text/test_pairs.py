@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from kotya.errors import KotyaError
 from kotya.text.documents import Documents, sentences
@@ -13,6 +14,22 @@ from kotya.text.pairs import Example, blocks, full_sentences, pairs
 from kotya.text.vocabulary import Vocabulary
 
 LENGTH = 24
+
+
+def byte_level(lines: list[str]) -> Vocabulary:
+    """As RoBERTa's."""
+    engine = Tokenizer(models.BPE())
+    engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    roles = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    engine.train_from_iterator(lines, trainers.BpeTrainer(vocab_size=300, special_tokens=roles))
+    return Vocabulary(engine, begin=0, pad=1, end=2, unknown=3, mask=4)
+
+
+VOCABULARIES = {
+    "wordpiece": lambda lines: Vocabulary.learn_wordpiece(lambda: lines, 60, lowercase=True),
+    "bpe": lambda lines: Vocabulary.learn(lines, 320),
+    "bytes": byte_level,
+}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +59,8 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Documents:
 
 
 def every_pair(documents: Documents, epoch: int) -> list[tuple[int, Example]]:
-    return [(d, one) for d in range(len(documents)) for one in pairs(documents, d, LENGTH, (1, epoch))]
+    every = np.arange(len(documents))
+    return [(d, one) for d in every.tolist() for one in pairs(documents, d, every, LENGTH, (1, epoch))]
 
 
 def document_of(documents: Documents, piece: int) -> int:
@@ -87,10 +105,23 @@ def test_every_sentence_is_read_in_an_epoch(documents: Documents) -> None:
 
 
 def test_a_pure_function_of_seed_epoch_and_document(documents: Documents) -> None:
-    again = list(pairs(documents, 23, LENGTH, (1, 4)))
+    every = np.arange(len(documents))
+    again = list(pairs(documents, 23, every, LENGTH, (1, 4)))
     assert again == [one for d, one in every_pair(documents, 4) if d == 23]
-    assert again != list(pairs(documents, 23, LENGTH, (1, 5)))
-    assert again != list(pairs(documents, 23, LENGTH, (2, 4)))
+    assert again != list(pairs(documents, 23, every, LENGTH, (1, 5)))
+    assert again != list(pairs(documents, 23, every, LENGTH, (2, 4)))
+
+
+def test_the_second_side_is_from_the_documents_at_hand(documents: Documents) -> None:
+    """A dev set that is held out is not read in training, and every other document is drawn from."""
+    kept = np.array([d for d in range(len(documents)) if d % 5])
+    drawn = set()
+    for epoch in range(20):
+        for number in kept.tolist():
+            for one in pairs(documents, number, kept, LENGTH, (1, epoch)):
+                assert one.second is not None
+                drawn.add(document_of(documents, one.second[0]))
+    assert drawn == set(kept.tolist())
 
 
 def test_full_sentences_hold_every_piece_once(documents: Documents) -> None:
@@ -125,8 +156,27 @@ def test_blocks_hold_every_piece_once(documents: Documents, key: tuple[int, int]
 def test_sentences_of_a_paragraph() -> None:
     line = 'He left . She said " no . " Then ? Yes! (It was 3.5 m.) Ende…  Так. 好。是。'
     assert "".join("".join(sentences(line)).split()) == "".join(line.split())
-    assert sentences("One. Two! 3.5 m (three.) Four") == ["One.", "Two!", "3.5 m (three.)", "Four"]
+    assert sentences(" One.  Two! 3.5 m (three.) Four ") == ["One.", " Two!", " 3.5 m (three.)", " Four"]
     assert sentences("好。是。") == ["好。", "是。"]
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe", "bytes"])
+def test_a_paragraph_has_the_pieces_of_its_text(tmp_path: Path, kind: str) -> None:
+    """Although it is encoded a sentence at a time; a space before a sentence may be part of its first piece."""
+    text = "The old bank. The river, the bank! (The end.) The old river."
+    vocabulary = VOCABULARIES[kind]([text] * 9)
+    (tmp_path / "text").write_text(text + "\n")
+    found = Documents.open_or_build([tmp_path / "text"], vocabulary, tmp_path / "c", progress=False)
+    assert len(found.sentences) - 1 == 4
+    assert found.read(0, found.pieces).tolist() == vocabulary.encode(text)
+
+
+def test_a_document_without_end_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kotya.text.documents.LARGEST", 20)
+    (tmp_path / "text").write_text("a b c d e f g\n" * 10 + "\na b\n")
+    vocabulary = VOCABULARIES["wordpiece"](["a b c d e f g"])
+    found = Documents.open_or_build([tmp_path / "text"], vocabulary, tmp_path / "c", progress=False)
+    assert np.diff(found.documents).tolist() == [3, 3, 3, 1, 1]
 
 
 def test_no_text_is_said(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from kotya.errors import KotyaError
 from kotya.models.bert import BertConfig, MaskedLM
 from kotya.tasks.encoder_recipe import EncoderRecipe
 from kotya.tasks.packed_batch import PackedBatch, by_length, full_batches, pack, read
@@ -102,17 +103,18 @@ class MaskedLanguageModel:
         self.masking = Masking(training.masking, vocabulary)
         self.sequences = Sequences(train[0], vocabulary)
         self.dev = Sequences(dev[0], vocabulary)
-        self.drawn = Rounds(*train, lambda numbers, key: self._cut(train[0], numbers, key), training)
-        self.dev_examples = list(self._cut(dev[0], list(dev[1]), _DEV))
+        self.drawn = Rounds(*train, lambda numbers, key: self._cut(train, numbers, key), training)
+        self.dev_examples = list(self._cut(dev, dev[1], _DEV))
         self.rounds = self.drawn.count
 
-    def _cut(self, documents: Documents, numbers: list[int], key: tuple[int, int]) -> Iterator[Example]:
-        length = self.training.length
+    def _cut(self, chosen: Chosen, numbers: list[int], key: tuple[int, int]) -> Iterator[Example]:
+        documents, length = chosen[0], self.training.length
         if not self.training.nsp:
             yield from full_sentences(documents, numbers, length - 2)
             return
+        among = np.array(chosen[1])
         for number in numbers:
-            yield from pairs(documents, number, length - 2 - self.vocabulary.separators, key)
+            yield from pairs(documents, number, among, length - 2 - self.vocabulary.separators, key)
 
     def round(self, number: int) -> list[Indices]:
         return self.drawn.batches(number)
@@ -198,6 +200,11 @@ class MaskedLMRecipe(EncoderRecipe):
         check_length(self.training.length, model.max_length)
         dev_file = root / self.data.dev if self.data.dev is not None else None
         train, dev = open_corpora(files, dev_file, vocabulary, cache, say, progress=progress)
+        if self.training.nsp and len(train[1]) == 1:
+            raise KotyaError(
+                f"{files[0]}: one document, where next-sentence prediction takes every other B from another; end "
+                "documents with blank lines, or leave it out: training.nsp=0"
+            )
         task = MaskedLanguageModel(train, dev, vocabulary, self.training)
         config = MaskedLMFolder(model=model, next_sentence=self.training.nsp > 0)
         return Prepared(task, config, (vocabulary, vocabulary))

@@ -63,7 +63,7 @@ class Rounds:
 
 
 Chosen = tuple[Documents, list[int]]
-"""Documents, and the numbers of those to use."""
+"""Documents, and the numbers of those to use, in order."""
 
 
 def open_documents(

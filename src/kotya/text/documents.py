@@ -1,7 +1,8 @@
 """Plain text on the disk as piece ids, memory-mapped: documents of sentences, so that pretraining takes little memory.
 
-A line is a sentence, or a paragraph that is cut behind . ! ? …; a blank line ends a document, and so does a file. A
-cache is a folder named by a hash of all that it is made from, as those of parallel text (see cache).
+A line is a sentence, or a paragraph that is cut behind . ! ? …; a blank line ends a document, so does a file, and
+where neither comes for long, a million pieces do. A cache is a folder named by a hash of all that it is made from, as
+those of parallel text (see cache).
 """
 
 import hashlib
@@ -30,8 +31,9 @@ from kotya.text.cache import (
 from kotya.text.corpus import read_lines
 from kotya.text.vocabulary import Vocabulary
 
-FORMAT = 1  # part of the key: raise it when the layout or the meaning of a cache changes
+FORMAT = 2  # part of the key: raise it when the layout or the meaning of a cache changes
 CHUNK = 4096  # sentences encoded at a time
+LARGEST = 1 << 20  # pieces of a document: examples are cut from a document at a time, in memory
 SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|(?<=[.!?…][\"'”’»)])\s+|(?<=[。！？])")
 
 
@@ -98,7 +100,7 @@ class Documents:
 
 def build(folder: Path, paths: Sequence[Path], vocabulary: Vocabulary, *, progress: bool) -> None:
     """Write a cache into an empty folder."""
-    kind, pieces, count = kind_of(vocabulary), 0, 0
+    kind, pieces, count, begun = kind_of(vocabulary), 0, 0, 0
     documents = [0]
     total = sum(path.stat().st_size for path in paths)
     with (
@@ -112,15 +114,14 @@ def build(folder: Path, paths: Sequence[Path], vocabulary: Vocabulary, *, progre
         while chunk := list(islice(texts, CHUNK)):
             encoded = iter(vocabulary.encode_batch([text for text in chunk if text is not None]))
             for text in chunk:
-                if text is None:
-                    if count > documents[-1]:
-                        documents.append(count)
-                    continue
-                row = next(encoded)
+                row = next(encoded) if text is not None else []
                 if row:
                     ids.write(np.array(row, kind).tobytes())
                     pieces, count = pieces + len(row), count + 1
                     starts.write(np.array([pieces], np.int64).tobytes())
+                if count > documents[-1] and (text is None or pieces - begun >= LARGEST):
+                    documents.append(count)
+                    begun = pieces
             bar.update(task, pairs=count)
     if count == 0:
         raise KotyaError(f"{', '.join(map(str, paths))}: there is no text")
@@ -140,5 +141,11 @@ def marked_sentences(paths: Iterable[Path]) -> Iterator[str | None]:
 
 
 def sentences(line: str) -> list[str]:
-    """The sentences of a line."""
-    return [part for part in SENTENCE_END.split(line.strip()) if part]
+    """The sentences of a line. One behind a blank begins with it: some vocabularies have it in the first piece."""
+    line = line.strip()
+    gaps = list(SENTENCE_END.finditer(line))
+    starts = [(0, ""), *((gap.end(), " " if gap.group() else "") for gap in gaps)]
+    stops = [*(gap.start() for gap in gaps), len(line)]
+    return [
+        blank + line[start:stop] for (start, blank), stop in zip(starts, stops, strict=True) if start < stop
+    ]

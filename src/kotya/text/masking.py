@@ -77,7 +77,7 @@ class Masking:
         return Masked(hidden, places, ids[places])
 
     def _words(self, ids: Ids, places: Ids, wanted: int, random: np.random.Generator) -> Ids:
-        """Whole words in a drawn order, as long as they fit; the first that is drawn is taken in any case."""
+        """Whole words in a drawn order, as long as they fit; where no word does, pieces."""
         begins = self.starts[ids[places]]
         begins[np.diff(places, prepend=-2) > 1] = True  # behind a special piece too
         words = np.split(places, np.flatnonzero(begins)[1:] if len(begins) and begins[0] else [])
@@ -85,9 +85,9 @@ class Masking:
         count = 0
         for number in random.permutation(len(words)):
             word = words[number]
-            if not chosen or count + len(word) <= wanted:
+            if count + len(word) <= wanted:
                 chosen.append(word)
                 count += len(word)
             if count >= wanted:
                 break
-        return np.sort(np.concatenate(chosen)) if chosen else places
+        return np.sort(np.concatenate(chosen)) if chosen else np.sort(random.permutation(places)[:wanted])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kotya.text.documents import Documents
 
@@ -37,14 +38,17 @@ class Example:
         return sum(stop - start for start, stop in [*self.first, *([self.second] if self.second else [])])
 
 
-def pairs(documents: Documents, number: int, length: int, key: tuple[int, int]) -> Iterator[Example]:
+def pairs(
+    documents: Documents, number: int, among: NDArray[np.int64], length: int, key: tuple[int, int]
+) -> Iterator[Example]:
     """The pairs of a document, of at most `length` pieces without special ones; `key` is (seed, epoch).
 
-    A document of one sentence has nothing that follows: its B is always from elsewhere.
+    B from elsewhere is from another of the documents `among`, which are in order and have `number` too. A document of
+    one sentence has nothing that follows: its B is always from elsewhere.
     """
     random = np.random.default_rng([*key, number])
     first, last = int(documents.documents[number]), int(documents.documents[number + 1])
-    place, alone = first, len(documents) == 1
+    place, alone = first, len(among) == 1
     while place < last:
         target = length if random.random() >= SHORT else int(random.integers(2, length + 1))
         stop = _fill(documents, place, last, target)
@@ -61,7 +65,7 @@ def pairs(documents: Documents, number: int, length: int, key: tuple[int, int]) 
         if follows:
             two = _span(documents, cut, stop)
         else:
-            two = _elsewhere(documents, number, max(1, target - (one[1] - one[0])), random)
+            two = _elsewhere(documents, number, among, max(1, target - (one[1] - one[0])), random)
         place = stop if follows or lone else cut
         one, two = _trimmed(one, two, length, random)
         yield Example((one,), two, follows)
@@ -77,10 +81,12 @@ def _span(documents: Documents, place: int, stop: int) -> Span:
     return int(documents.sentences[place]), int(documents.sentences[stop])
 
 
-def _elsewhere(documents: Documents, number: int, target: int, random: np.random.Generator) -> Span:
+def _elsewhere(
+    documents: Documents, number: int, among: NDArray[np.int64], target: int, random: np.random.Generator
+) -> Span:
     """Sentences from a random place of another document."""
-    other = int(random.integers(len(documents) - 1))
-    other += other >= number
+    drawn = int(random.integers(len(among) - 1))
+    other = int(among[drawn + (drawn >= np.searchsorted(among, number))])
     first, last = int(documents.documents[other]), int(documents.documents[other + 1])
     place = int(random.integers(first, last))
     return _span(documents, place, _fill(documents, place, last, target))
