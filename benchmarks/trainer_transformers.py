@@ -117,7 +117,7 @@ def relevance(job, tokenizer):
         judged: tuple[dict, dict] = ({}, {})
         for row, score in zip(dev, found[:, 0].tolist(), strict=True):
             judged[0].setdefault(row[0], {})[row[1]] = score
-            judged[1].setdefault(row[0], {})[row[1]] = float(row[4])
+            judged[1].setdefault(row[0], {})[row[1]] = int(row[4])
         return ranking_scores(*judged)
 
     head = {"num_labels": 1, "problem_type": "multi_label_classification"}

@@ -165,18 +165,18 @@ def entity_scores(found: Sequence[Sequence[Span]], gold: Sequence[Sequence[Span]
     return {name: 100 * float(value) for name, value in values.items()}
 
 
-Judged = Mapping[str, Mapping[str, float]]
-"""For every query a number a document: how relevant it is, or its score."""
+def ranking_scores(
+    found: Mapping[str, Mapping[str, float]], gold: Mapping[str, Mapping[str, int]]
+) -> dict[str, float]:
+    """Of scores and judgements, for every query a number a document.
 
-
-def ranking_scores(found: Judged, gold: Judged) -> dict[str, float]:
-    """Means over the queries that have a relevant document; the others say nothing of a ranking."""
+    Means over the queries that have a relevant document; the others say nothing of a ranking.
+    """
     import ir_measures
     from ir_measures import AP, RR, nDCG
 
     judged = {query: rows for query, rows in gold.items() if any(value > 0 for value in rows.values())}
     measures = {"MAP": AP, "MRR@10": RR @ 10, "NDCG@10": nDCG @ 10}
-    relevance = {query: {name: int(value) for name, value in rows.items()} for query, rows in judged.items()}
     scores = {query: dict(found[query]) for query in judged}
-    values = ir_measures.calc_aggregate(list(measures.values()), relevance, scores)
+    values = ir_measures.calc_aggregate(list(measures.values()), judged, scores)
     return {name: 100 * float(values[measure]) for name, measure in measures.items()}

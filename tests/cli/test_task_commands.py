@@ -77,6 +77,17 @@ def test_labels(base: Path, printed: Command) -> None:
     assert scores["accuracy"] == pytest.approx(100 * sum(right) / 60)
 
 
+def test_texts_are_read_as_far_as_in_training(base: Path, printed: Command) -> None:
+    """With training.max_length what is predicted is what was evaluated."""
+    model = tune(base, printed, "classification", "labels", "training.max_length=8")
+    texts = [line.split("\t")[1] for line in (base / "labels").read_text().splitlines()]
+    (base / "longer").write_text(
+        "".join(f"{text} {'film ' * 9}{more}\n" for more in ("lovely", "dull") for text in texts)
+    )
+    answers = [json.loads(line) for line in printed("predict", model, base / "longer").splitlines()]
+    assert [one["probabilities"] for one in answers[:60]] == [one["probabilities"] for one in answers[60:]]
+
+
 def test_updates_take_the_place_of_epochs(base: Path, printed: Command) -> None:
     flags = ("--task", "classification", "--data", base / "labels", "--base", base / "bert")
     said = printed("train", *flags, "-o", base / "updates", "training.updates=2")

@@ -2,8 +2,10 @@
 
 import itertools
 import json
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -14,12 +16,13 @@ from kotya import folder
 from kotya.errors import KotyaError
 from kotya.inference.arriving import arriving
 from kotya.inference.predictions import classified, conll, ranked
-from kotya.inference.tagger import WORD
+from kotya.inference.tagger import Tagger, word_spans
 from kotya.search.config import SamplingConfig
 from kotya.tasks.encoder_recipe import EncoderFolder
 from kotya.tasks.rankings import trec_run
 from kotya.text.cache import cache_folder
 from kotya.text.sequences import encode, windows
+from kotya.text.tags import Scheme, forbidden
 from kotya.text.vocabulary import Vocabulary
 from kotya.text.words import parts
 from kotya.training.progress import Silent
@@ -75,7 +78,12 @@ def test_entities_stand_where_they_are_said_to(models: dict[str, Any]) -> None:
 def test_words_of_a_text_without_the_marks_around_them() -> None:
     text = "(Anna), said Mr. O'Hara of U.S. «Перм»!"
     words = ["(", "Anna", ")", ",", "said", "Mr", ".", "O'Hara", "of", "U.S", ".", "«", "Перм", "»", "!"]
-    assert WORD.findall(text) == words
+    assert [text[start:stop] for start, stop in word_spans(text)] == words
+
+
+def test_combining_characters_belong_to_their_words() -> None:
+    text = unicodedata.normalize("NFD", "José é à la") + " हिन्दी भाषा"
+    assert [text[start:stop] for start, stop in word_spans(text)] == text.split()
 
 
 def test_no_word_of_a_long_sentence_is_lost(models: dict[str, Any]) -> None:
@@ -114,6 +122,32 @@ def test_conll_in_and_out(models: dict[str, Any]) -> None:
     assert blocks[1] == "Oslo\tS-LOC\n"
 
 
+@pytest.mark.parametrize("scheme", ["iob1", "iob2", "iobes"])
+def test_what_is_written_is_allowed(models: dict[str, Any], scheme: Scheme) -> None:
+    """Whatever the model says: here every tag it can say is as likely as another."""
+    trained = models["tagging"]
+    random = Random(3)
+
+    class Guessing(Tagger):
+        def _tag(self, sentences: Sequence[Sequence[str]]) -> list[tuple[list[str], list[float]]]:
+            return [([random.choice(self.config.labels) for _ in one], [1.0] * len(one)) for one in sentences]
+
+    guessing = Guessing(trained.model, trained.vocabulary, trained.config)
+    for block in conll(
+        guessing, [["Anna", "film", "Oslo"][n % 3] if n % 9 else "" for n in range(400)], scheme
+    ):
+        assert forbidden([line.split("\t")[1] for line in block.splitlines()], scheme) is None
+
+
+def test_lone_spaces_among_the_pieces_belong_to_the_next_word() -> None:
+    vocabulary = Vocabulary.learn(["film story night Anna"] * 9, 300)
+    words = ["1998", ",", "Anna", "in", "1998", "!"]
+    [[part]] = parts(vocabulary, [words], 60)
+    ids = part.encoded.ids.tolist()
+    for first, stop, word in zip(part.firsts, [*part.firsts[1:], len(ids) - 1], words, strict=True):
+        assert ids[first:stop] == vocabulary.encode(word)
+
+
 def test_rankings(models: dict[str, Any]) -> None:
     ranker = models["relevance"]
     documents = ["dull film", "film story lovely", "awful night"]
@@ -125,6 +159,12 @@ def test_rankings(models: dict[str, Any]) -> None:
     scores = [score for _, score in found[0][1]]
     assert scores == sorted(scores, reverse=True)
     assert next(iter(trec_run(found[:1], "tag"))) == f"q1 Q0 d1 1 {scores[0]:.6f} tag"
+    with pytest.raises(KotyaError, match="query q1 comes back"):
+        list(ranked(ranker, [*rows, rows[0]], None, None))
+    with pytest.raises(KotyaError, match="query q2 has a document twice"):
+        list(ranked(ranker, [*rows, rows[-1]], None, None))
+    with pytest.raises(KotyaError, match="'d 1' is no name for a run file"):
+        list(trec_run([("q1", [("d 1", 0.5)])], "tag"))
 
 
 def test_fills(models: dict[str, Any]) -> None:
@@ -138,8 +178,27 @@ def test_fills(models: dict[str, Any]) -> None:
     assert sum(one.probability for one in whole) == pytest.approx(1.0, abs=0.01)
     with pytest.raises(KotyaError, match=r"no \[MASK\]"):
         filler.fill("Anna")
-    with pytest.raises(KotyaError, match="more than the 48"):
-        filler.fill("Anna " * 60 + "[MASK]")
+    with pytest.raises(KotyaError, match="stand farther apart than the 46 pieces"):
+        filler.fill("[MASK]" + "Anna " * 60 + "[MASK]")
+
+
+def test_fills_of_a_long_text_are_of_what_stands_around_the_mask(models: dict[str, Any]) -> None:
+    filler = models["masked_lm"]
+    before, cut = " ".join(["Anna"] * 60), filler.cut
+    [found] = filler.fill(f"{before} [MASK]", top=3)
+    assert filler.cut == cut + 1
+    [expected] = filler.fill(" ".join(["Anna"] * 45) + " [MASK]", top=3)
+    assert [one.piece for one in found] == [one.piece for one in expected]
+    assert [one.probability for one in found] == pytest.approx(
+        [one.probability for one in expected], abs=1e-5
+    )
+
+
+def test_fills_come_in_the_order_of_the_texts(models: dict[str, Any]) -> None:
+    filler = models["masked_lm"]
+    texts = [f"{name} " * count + "[MASK]" for name, count in zip(NAMES * 4, range(12, 0, -1), strict=True)]
+    for text, found in zip(texts, filler.predict(texts, top=2), strict=True):
+        assert [one.piece for one in found[0]] == [one.piece for one in filler.fill(text, top=2)[0]]
 
 
 def test_generated_texts_begin_with_the_prompt(models: dict[str, Any]) -> None:
@@ -172,6 +231,26 @@ def test_windows_reach_the_end_of_a_long_text(models: dict[str, Any]) -> None:
     assert model.cut == before + 1
     model.classify(text, stride=20)
     assert model.cut == before + 1
+
+
+@pytest.mark.parametrize("stride", [1, 7, 20])
+@pytest.mark.parametrize("lengths", [(60, 2), (60, 60), (2, 60), (23, 23), (45, 1), (60, 0)])
+def test_windows_read_no_less_of_a_pair(
+    models: dict[str, Any], lengths: tuple[int, int], stride: int
+) -> None:
+    vocabulary = models["regression"].vocabulary
+    first, second = (vocabulary.encode("film " * count) for count in lengths)
+    pair = ("film " * lengths[0], "film " * lengths[1])
+    [[whole]] = windows(vocabulary, [pair], 48, None)
+    [row] = windows(vocabulary, [pair], 48, stride)
+    assert all(len(one) <= 48 for one in row)
+    kept = {one.second - 2 for one in row}
+    assert len(kept) == 1
+    assert min(kept) >= min(whole.second - 2, 22)
+    if len(second) <= 22:
+        assert min(kept) == whole.second - 2
+    assert row[0].cut == len(first) - min(kept)
+    assert sum(len(one) - one.second - 1 for one in row) >= len(second)
 
 
 def test_pairs_are_cut_at_the_longer_side() -> None:

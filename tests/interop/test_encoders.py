@@ -17,6 +17,7 @@ from kotya.cli.main import run
 from kotya.errors import KotyaError
 from kotya.inference.classifier import Classifier
 from kotya.inference.mask_filler import MaskFiller
+from kotya.inference.ranker import Ranker
 from kotya.inference.tagger import Tagger
 from kotya.interop.huggingface import export_model, import_model, read
 from kotya.models.bert import MaskedLM
@@ -163,6 +164,17 @@ def test_real_weights_of_minilm(tmp_path: Path) -> None:
         torch.testing.assert_close(mine, other, atol=1e-4, rtol=1e-4)
 
 
+def test_a_piece_that_splits_lines_elsewhere(tmp_path: Path) -> None:
+    """U+2028 is a line end to Python's splitlines, but not in a vocab.txt, where it moved all pieces after it."""
+    write("bert", "Model", tmp_path / "theirs")
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "\u2028", "bank", "\x85", "river"]
+    names += [f"w{number}" for number in range(60)]
+    (tmp_path / "theirs" / "tokenizer.json").unlink()
+    (tmp_path / "theirs" / "vocab.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    vocabulary = import_model(str(tmp_path / "theirs"), tmp_path / "ours").vocabularies[0]
+    assert vocabulary.encode("the bank river") == [5, 7, 9]
+
+
 def test_files_of_before_tokenizer_json(folders: dict[tuple[str, str], Path], tmp_path: Path) -> None:
     for family in ("bert", "roberta"):
         source = tmp_path / family
@@ -250,13 +262,35 @@ def test_a_mask_in_a_text_is_filled_as_theirs(
 
 
 def test_one_output_is_a_number(tmp_path: Path) -> None:
-    write("bert", "ForSequenceClassification", tmp_path / "theirs", num_labels=1)
+    write("bert", "ForSequenceClassification", tmp_path / "theirs", num_labels=1, problem_type="regression")
     import_model(str(tmp_path / "theirs"), tmp_path / "ours")
     model = kotya.load(tmp_path / "ours")
     assert isinstance(model, Classifier)
     assert model.classify("the bank").number is not None
     export_model(tmp_path / "ours", tmp_path / "again")
     assert json.loads((tmp_path / "again" / "config.json").read_text())["problem_type"] == "regression"
+
+
+def test_a_cross_encoder_ranks_both_ways(tmp_path: Path) -> None:
+    """One output that is not called a regression."""
+    write("bert", "ForSequenceClassification", tmp_path / "theirs", num_labels=1)
+    import_model(str(tmp_path / "theirs"), tmp_path / "ours")
+    export_model(tmp_path / "ours", tmp_path / "again")
+    import_model(str(tmp_path / "again"), tmp_path / "once more")
+    pair = ("the bank", "of the river")
+    scores = []
+    for name in ("ours", "once more"):
+        ranker = kotya.load(tmp_path / name)
+        assert isinstance(ranker, Ranker)
+        scores += list(ranker.score([pair]))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "theirs")
+    for name in ("theirs", "again"):
+        model = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / name)
+        with torch.no_grad():
+            scores.append(
+                float(model(**tokenizer(*pair, return_tensors="pt", return_token_type_ids=True)).logits[0, 0])
+            )
+    assert scores == pytest.approx([scores[0]] * 4, abs=1e-4)
 
 
 def test_pretrained_with_next_sentence_both_ways(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from kotya import folder
 from kotya import recipe as recipes
 from kotya.attention.packed import Packing
 from kotya.errors import KotyaError
+from kotya.tasks.packed_batch import read
 from kotya.tasks.settings import Prepared
 from kotya.training.progress import Silent
 from kotya.training.run import train
@@ -71,6 +72,23 @@ def test_micro_batches_add_up_to_the_batch(tmp_path: Path, kind: str) -> None:
     found = [made.task.losses(model, part) for part in parts]
     for name, term in expected.items():
         torch.testing.assert_close(sum(one[name] for one in found), term, rtol=1e-4, atol=1e-4)
+
+
+def test_classes_count_by_their_weights(tmp_path: Path) -> None:
+    """-Σ w_y log p_y, over Σ w_y."""
+    weights = {"good": 3.0, "bad": 0.5}
+    made = prepared(tmp_path, "classification", class_weights=weights)
+    model = made.config.build(made.vocabularies).eval()
+    batch = made.task.batch(made.task.round(0)[0], 0)
+    labels = [made.config.labels[i] for i in batch.targets["labels"].tolist()]
+    with torch.no_grad():
+        log_p = read(model, batch).double().log_softmax(-1)
+        expected = -sum(
+            weights[label] * float(row[made.config.labels.index(label)])
+            for label, row in zip(labels, log_p, strict=True)
+        )
+        assert float(made.task.losses(model, batch)["loss"]) == pytest.approx(expected, rel=1e-5)
+    assert made.task.weights(batch)["loss"] == pytest.approx(sum(weights[label] for label in labels))
 
 
 @pytest.mark.parametrize("kind", MADE)

@@ -45,8 +45,12 @@ def prepare(
         ("classification", "good\tfilm\ngood\tstory\n", None, "train: every example has the label 'good'"),
         ("classification", "good\tfilm\nbad\t\n", None, "train:2: the column 'text' is empty"),
         ("classification", "", None, "train: the file is empty"),
+        ("classification", None, "good\tfilm\tstory\n", "dev:1: 3 columns .* where 2 are expected"),
         ("regression", "0.5\tfilm\tsweet\nmuch\tfilm\tsweet\n", None, "train:2: 'much' is no number"),
-        ("relevance", "q\td\tfilm\tsweet\tyes\n", None, "train:1: the label 'yes' is no number"),
+        ("regression", "0.5\tfilm\tsweet\nnan\tfilm\tsweet\n", None, "train:2: 'nan' is no number"),
+        ("relevance", "q\td\tfilm\tsweet\tyes\n", None, "train:1: the label 'yes' is no whole number"),
+        ("relevance", "q\td\tfilm\tsweet\t0.5\n", None, "train:1: the label '0.5' is no whole number"),
+        ("relevance", "q\td\tfilm\tsweet\tinf\n", None, "train:1: the label 'inf' is no whole number"),
         (
             "relevance",
             "q\td\tfilm\tsweet\t1\nq\td\tfilm\tdull\t0\n",
@@ -65,6 +69,7 @@ def prepare(
             "dev:3: the type 'GOD' stands nowhere in the training data",
         ),
         ("masked_lm", "\n\n", None, "there is no text"),
+        ("masked_lm", "a film\na story\n", None, "train: one document, .*training.nsp=0"),
     ],
 )
 def test_bad_input_is_named(
@@ -94,6 +99,32 @@ def test_long_sentences_are_split_and_counted(tmp_path: Path) -> None:
     long = "".join("film\tO\n" for _ in range(100)) + "Anna\tB-PER\n"
     said = prepare(tmp_path, "tagging", "Anna\tB-PER\n\n" + long, "Anna\tB-PER\n")
     assert any("2 sentences, 1 of them in parts of 48 pieces" in line for line in said)
+
+
+def test_labels_that_do_not_fit_the_loss(tmp_path: Path) -> None:
+    one_each = content(tmp_path, "relevance", loss="pairwise")
+    one_each["data"]["train"] = "pairs"
+    (tmp_path / "pairs").write_text("q1\td\tfilm\tsweet\t1\nq2\td\tfilm\tdull\t0\n")
+    with pytest.raises(
+        KotyaError, match=r"pairs: no query has a relevant document beside another.*pointwise"
+    ):
+        recipes.parse(one_each, "test").prepare(None, tmp_path / "cache", print, progress=False)
+    with pytest.raises(KotyaError, match=r"training.class_weights: .*no classes"):
+        recipes.parse(content(tmp_path, "regression", class_weights="balanced"), "test")
+
+
+def test_labels_that_yaml_reads_as_numbers_have_weights(tmp_path: Path) -> None:
+    recipe = content(tmp_path, "classification", class_weights={0: 1, 1: 3})
+    assert recipes.parse(recipe, "test").training.class_weights == {"0": 1.0, "1": 3.0}
+
+
+@pytest.mark.parametrize("kind", ["classification", "tagging"])
+def test_what_is_rare_may_be_held_out(tmp_path: Path, kind: str) -> None:
+    """Here every label and type has one example, and some of those become the dev set."""
+    names = [f"RARE{number}" for number in range(20)]
+    rows = [f"{name}\tfilm\n" if kind == "classification" else f"Anna\tB-{name}\n\n" for name in names]
+    said = prepare(tmp_path, kind, "".join(rows), "")
+    assert any("dev set: 2" in line for line in said)
 
 
 def test_without_a_dev_set_some_is_held_out(tmp_path: Path) -> None:

@@ -64,6 +64,14 @@ def test_bad_files_are_named_with_the_line(tmp_path: Path, text: str, scheme: Sc
         list(read_tagged(tmp_path / "x", scheme))
 
 
+def test_a_document_begins_without_a_blank_line(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("Anna\tB-PER\n-DOCSTART-\t-X-\tO\nfilm\tO\nBonn\tB-LOC\n")
+    assert [(one.words, one.line) for one in read_tagged(tmp_path / "x", "iob2")] == [
+        (("Anna",), 1),
+        (("film", "Bonn"), 3),
+    ]
+
+
 def test_other_schemes_become_iob2(tmp_path: Path) -> None:
     text = "-DOCSTART- -X- O\n\nAlex NNP I-PER\nAnna NNP B-PER\nSmith NNP I-PER\n\nso RB O\n"
     (tmp_path / "x").write_text(text)

@@ -107,7 +107,7 @@ def predict(
         case Tagger():
             objects = predictions.tagged(opened, lines)
         case MaskFiller():
-            objects = predictions.filled(opened, lines, top)
+            objects = predictions.filled(opened, lines, top, file)
         case _:
             raise KotyaError(f"{model}: a language model goes on with texts: kotya generate")
     labelled = 0
@@ -123,6 +123,11 @@ def predict(
     cut = getattr(opened, "cut", 0)
     if cut:
         print(
-            f"kotya: {cut:,} texts were longer than the model reads, and cut; --stride reads all",
+            f"kotya: {cut:,} texts were longer than the model reads, and cut"
+            + (
+                "; --stride reads more"
+                if stride is None and "--stride" in known.get(type(opened), ())
+                else ""
+            ),
             file=sys.stderr,
         )

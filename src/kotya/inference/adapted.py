@@ -125,7 +125,7 @@ class SharedEncoder:
         for name, texts in requests:
             predictor = self.predictors[name]
             sides = predictor.checked(texts)
-            [[row]] = windows(predictor.vocabulary, [sides], self.encoder.config.max_length, None)
+            [[row]] = windows(predictor.vocabulary, [sides], predictor.config.longest, None)
             predictor.cut += row.cut > 0
             rows.append(row)
         answers: dict[int, Any] = {}

@@ -50,7 +50,7 @@ class Classifier:
         answers counts. Raises KotyaError for a text where the model needs a pair, or the other way round.
         """
         for group in arriving(map(self.checked, texts), GROUP):
-            rows = windows(self.vocabulary, group, self.config.model.max_length, stride)
+            rows = windows(self.vocabulary, group, self.config.longest, stride)
             self.cut += sum(any(one.cut for one in row) for row in rows)
             for outputs in predict_windows(self.model, rows):
                 yield self.prediction(outputs)

@@ -33,6 +33,8 @@ class MaskFiller:
 
     def __init__(self, model: MaskedLM, vocabulary: Vocabulary, config: MaskedLMFolder) -> None:
         self.model, self.vocabulary, self.config = model, vocabulary, config
+        self.cut = 0
+        """Texts so far that were longer than the model reads, and of which only a part was read."""
 
     def fill(self, text: str, *, top: int = 5) -> list[list[Fill]]:
         """For each [MASK] of a text the likeliest pieces."""
@@ -41,7 +43,8 @@ class MaskFiller:
     def predict(self, texts: Iterable[str], *, top: int = 5) -> Iterator[list[list[Fill]]]:
         """For each text and each [MASK] in it the `top` likeliest pieces, in their order, as they come.
 
-        Raises KotyaError for a text without [MASK], or longer than the model reads.
+        Of a text that is too long, what stands around its masks is read. Raises KotyaError for a text without [MASK],
+        or whose masks stand farther apart than the model reads.
         """
         for group in arriving(map(self._encoded, texts), GROUP):
             yield from self._filled(group, top)
@@ -54,15 +57,21 @@ class MaskFiller:
         parts = [*(part.rstrip() for part in before), last]
         assert self.vocabulary.mask is not None
         ids: list[int] = []
+        masks: list[int] = []
         for number, part in enumerate(self.vocabulary.encode_batch(parts)):
-            ids += ([self.vocabulary.mask] if number else []) + part
-        wrapped = self.vocabulary.wrapped(ids)
-        longest = self.config.model.max_length
-        if len(wrapped) > longest:
+            if number:
+                masks.append(len(ids))
+                ids.append(self.vocabulary.mask)
+            ids += part
+        room = self.config.model.max_length - len(self.vocabulary.wrapped([]))
+        if masks[-1] - masks[0] >= room:
             raise KotyaError(
-                f"{len(wrapped)} pieces are more than the {longest} that the model reads: {text[:60]!r}"
+                f"the {MARK} of {text[:60]!r} stand farther apart than the {room} pieces the model reads"
             )
-        return Encoded(np.array(wrapped, np.int32), len(wrapped))
+        start = min(max(0, (masks[0] + masks[-1] + 1 - room) // 2), max(0, len(ids) - room))
+        wrapped = np.array(self.vocabulary.wrapped(ids[start : start + room]), np.int32)
+        self.cut += len(ids) > room
+        return Encoded(wrapped, len(wrapped), max(0, len(ids) - room))
 
     @torch.inference_mode()
     def _filled(self, group: list[Encoded], top: int) -> list[list[list[Fill]]]:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from kotya.errors import KotyaError
 from kotya.inference.classifier import Classifier
-from kotya.inference.mask_filler import MaskFiller
+from kotya.inference.mask_filler import MARK, MaskFiller
 from kotya.inference.ranker import Ranker
 from kotya.inference.tagger import Tagger
 from kotya.text.conll import blocks
@@ -36,6 +36,11 @@ class Noted(Iterable[Item]):
         return self.waiting.popleft()
 
 
+def place(file: Path | None, number: int) -> str:
+    """Where a line of input stands."""
+    return f"{file}:{number}" if file is not None else f"standard input, line {number}"
+
+
 def columns_of(
     lines: Iterable[str], columns: Sequence[str], wanted: Sequence[str], file: Path | None
 ) -> Iterator[tuple[str, ...]]:
@@ -47,7 +52,7 @@ def columns_of(
             )
     places: list[int] = []
     for name in wanted:
-        free = [place for place, column in enumerate(columns) if column == name and place not in places]
+        free = [index for index, column in enumerate(columns) if column == name and index not in places]
         if not free:
             raise KotyaError(
                 f"--columns: {','.join(columns)} does not say {wanted.count(name)} times which is {name!r}"
@@ -56,12 +61,11 @@ def columns_of(
     for number, line in enumerate(lines, start=1):
         fields = line.split("\t")
         if len(fields) != len(columns):
-            place = f"{file}:{number}" if file is not None else f"standard input, line {number}"
             raise KotyaError(
-                f"{place}: {len(fields)} columns (separated by tabs), where {len(columns)} are expected: "
+                f"{place(file, number)}: {len(fields)} columns (separated by tabs), where {len(columns)} are expected: "
                 f"{', '.join(columns)}"
             )
-        yield tuple(fields[place] for place in places)
+        yield tuple(fields[index] for index in places)
 
 
 def classified(
@@ -129,14 +133,22 @@ def conll(model: Tagger, lines: Iterable[str], scheme: Scheme) -> Iterator[str]:
     sentences = Noted([row[0] for row in rows] for _, rows in blocks(lines))
     for tags in model.tag(sentences):
         words = sentences.next()
-        if scheme != "iob2":
-            tags = encode(entities(tags), len(tags), scheme)
+        tags = encode(entities(tags), len(tags), scheme)
         yield "".join(f"{word}\t{tag}\n" for word, tag in zip(words, tags, strict=True))
 
 
-def filled(model: MaskFiller, lines: Iterable[str], top: int) -> Iterator[dict[str, Any]]:
-    """The likeliest pieces for every [MASK]."""
-    texts = Noted(lines)
+def filled(
+    model: MaskFiller, lines: Iterable[str], top: int, file: Path | None = None
+) -> Iterator[dict[str, Any]]:
+    """The likeliest pieces for every [MASK]. Raises KotyaError naming the line, and its `file`, that has none."""
+
+    def masked() -> Iterator[str]:
+        for number, line in enumerate(lines, start=1):
+            if MARK not in line:
+                raise KotyaError(f"{place(file, number)}: there is no {MARK} in it: nothing to fill")
+            yield line
+
+    texts = Noted(masked())
     for masks in model.predict(texts, top=top):
         fills = [
             [{"piece": one.piece, "probability": round(one.probability, _DIGITS)} for one in some]

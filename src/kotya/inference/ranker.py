@@ -1,5 +1,6 @@
 """What `kotya.load` returns for a ranker: how relevant documents are to a query."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
@@ -33,7 +34,7 @@ class Ranker:
         them counts (Dai and Callan 2019).
         """
         for group in arriving(pairs, GROUP):
-            rows = windows(self.vocabulary, group, self.config.model.max_length, stride)
+            rows = windows(self.vocabulary, group, self.config.longest, stride)
             self.cut += sum(any(one.cut for one in row) for row in rows)
             for outputs in predict_windows(self.model, rows):
                 yield self.prediction(outputs)
@@ -60,15 +61,25 @@ class Ranker:
     ) -> Iterator[tuple[str, list[tuple[str, float]]]]:
         """For rows of query id, document id, query and document: each query's documents with scores, best first.
 
-        Rows of a query stand together; its ranking is there when the next query begins.
+        Rows of a query stand together; its ranking is there when the next query begins. Raises KotyaError where a query
+        comes back, or has a document twice.
         """
-        names: list[tuple[str, str]] = []
+        names = deque[tuple[str, str]]()
 
         def noted() -> Iterator[tuple[str, str]]:
             for query_id, document_id, query, document in rows:
                 names.append((query_id, document_id))
                 yield query, document
 
-        scored = ((*names[number], score) for number, score in enumerate(self.score(noted(), stride=stride)))
+        seen: set[str] = set()
+        scored = ((*names.popleft(), score) for score in self.score(noted(), stride=stride))
         for query_id, some in groupby(scored, key=lambda one: one[0]):
-            yield query_id, sorted(((name, score) for _, name, score in some), key=lambda one: -one[1])
+            ranking = sorted(((name, score) for _, name, score in some), key=lambda one: -one[1])
+            if query_id in seen:
+                raise KotyaError(
+                    f"query {query_id} comes back after others: its documents must stand together"
+                )
+            if len(ranking) > len({name for name, _ in ranking}):
+                raise KotyaError(f"query {query_id} has a document twice")
+            seen.add(query_id)
+            yield query_id, ranking

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from unicodedata import category
 
 import torch
 
@@ -18,6 +19,17 @@ GROUP = 1024
 
 WORD = re.compile(r"\w[^\s]*\w|\S")
 """Marks at either end of a word stand alone, as in corpora: `(Bonn),` is four words, `U.S` and `o'clock` are one."""
+
+
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """Where its words stand, in characters [start, stop). A combining character stays with what it is written on."""
+    found: list[tuple[int, int]] = []
+    for start, stop in (word.span() for word in WORD.finditer(text)):
+        if found and found[-1][1] == start and category(text[start]).startswith("M"):
+            found[-1] = (found[-1][0], stop)
+        else:
+            found.append((start, stop))
+    return found
 
 
 @dataclass(frozen=True)
@@ -46,7 +58,7 @@ class Tagger:
     def predict(self, texts: Iterable[str]) -> Iterator[list[FoundEntity]]:
         """Those of many, in their order, as they come. Long texts are read in parts."""
         for group in arriving(texts, GROUP):
-            spans = [[(word.start(), word.end()) for word in WORD.finditer(text)] for text in group]
+            spans = [word_spans(text) for text in group]
             words = [
                 [text[start:stop] for start, stop in some] for text, some in zip(group, spans, strict=True)
             ]
@@ -70,6 +82,6 @@ class Tagger:
 
     @torch.inference_mode()
     def _tag(self, sentences: Sequence[Sequence[str]]) -> list[tuple[list[str], list[float]]]:
-        some = parts(self.vocabulary, sentences, self.config.model.max_length)
+        some = parts(self.vocabulary, sentences, self.config.longest)
         lengths = [len(words) for words in sentences]
         return list(tag_probabilities(self.model, some, self.config.labels, lengths))

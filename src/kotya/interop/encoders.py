@@ -86,7 +86,13 @@ def read_encoder(folder: Path) -> Imported:
             config = MaskedLMFolder(model=settings, next_sentence=pairs)
         case "classification":
             labels = labels_of(content, theirs(OUTPUT), path)
-            config = ClassificationFolder(model=settings, labels=labels, texts=None)
+            if labels or content.get("problem_type") == "regression":
+                config = ClassificationFolder(model=settings, labels=labels, texts=None)
+            else:
+                config = RelevanceFolder(model=settings)
+                notes = [
+                    "one output that is not called a regression: it says how relevant a document is to a query"
+                ]
         case "tagging":
             config = TaggingFolder(model=settings, labels=labels_of(content, theirs(OUTPUT), path))
     vocabularies = (vocabulary, vocabulary)

@@ -95,8 +95,8 @@ def _as_content(tokenizer: Tokenizer) -> dict[str, Any]:
 def _wordpiece(folder: Path) -> Tokenizer:
     """BERT's own files."""
     settings = _settings(folder)
-    names = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
-    pieces = {name: number for number, name in enumerate(names)}
+    with (folder / "vocab.txt").open(encoding="utf-8") as lines:  # splitlines would end them at U+2028 too
+        pieces = {line.rstrip("\n"): number for number, line in enumerate(lines)}
     tokenizer = Tokenizer(models.WordPiece(pieces, unk_token=BERT_NAMES["unknown"]))
     tokenizer.normalizer = normalizers.BertNormalizer(
         lowercase=settings.get("do_lower_case", True),

@@ -11,15 +11,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from pydantic import field_validator, model_validator
 from torch import Tensor
 
+from kotya.config import wrong
 from kotya.metrics import correlations, label_scores
-from kotya.models.bert import BertConfig
 from kotya.models.heads import SequenceModel
-from kotya.tasks.encoder_recipe import FineTuning, TuningRecipe, hold_out
+from kotya.tasks.encoder_recipe import FineTuning, TunedFolder, TuningRecipe, hold_out
 from kotya.tasks.labels import Example, LabelledData, check_labels, class_weights, found_labels
 from kotya.tasks.packed_batch import PackedBatch, by_length, pack, predict, read
-from kotya.tasks.settings import FolderConfig, Known, Prepared
+from kotya.tasks.settings import Known, Prepared
 from kotya.tasks.task import Evaluation, Indices
 from kotya.text.sequences import Encoded, encode, report_cut
 from kotya.text.vocabularies import Vocabularies
@@ -32,12 +33,17 @@ class ClassificationTraining(FineTuning):
     class_weights: Literal["balanced"] | dict[str, float] | None = None
     """What an example of each class counts: as many as it is rare, or as given, 1 where nothing is."""
 
+    @field_validator("class_weights", mode="before")
+    @classmethod
+    def _labels_are_text(cls, value: Any) -> Any:
+        """YAML reads the labels 0 and 1 as numbers."""
+        return {str(label): weight for label, weight in value.items()} if isinstance(value, dict) else value
 
-class ClassificationFolder(FolderConfig):
+
+class ClassificationFolder(TunedFolder):
     """`config.json` of a classifier."""
 
     task: Literal["classification"] = "classification"
-    model: BertConfig
     labels: list[str]
     """Names of the classes in order; none where a number is predicted."""
     texts: Literal[1, 2] | None
@@ -126,35 +132,49 @@ class ClassificationRecipe(TuningRecipe):
     data: LabelledData
     training: ClassificationTraining
 
+    @model_validator(mode="after")
+    def _numbers_have_no_classes(self) -> "ClassificationRecipe":
+        if self.data.labels == "numbers" and self.training.class_weights is not None:
+            given = self.training.class_weights
+            raise wrong(("training", "class_weights"), "data.labels=numbers: there are no classes", given)
+        return self
+
     def prepare(
         self, known: Known | None, cache: Path, say: Callable[[str], None], *, progress: bool = True
     ) -> Prepared:
         root = self.data_root()
-        train = [one for path in self.data.paths(root) for one in self.data.read(path)]
+        columns = self.data.columns_of(self.data.paths(root)[0])
+        train = [one for path in self.data.paths(root) for one in self.data.read(path, columns)]
+        labels = found_labels(train) if self.data.labels == "classes" else []
+        weights = class_weights(self.training.class_weights, train, labels)
         if self.data.dev is not None:
-            dev = self.data.read(root / self.data.dev)
+            dev = self.data.read(root / self.data.dev, columns)
         else:
             kept, away = hold_out(len(train), "examples", self.data.paths(root)[0], say)
             train, dev = [train[i] for i in kept], [train[i] for i in away]
-        labels = found_labels(train) if self.data.labels == "classes" else []
         vocabulary, model = self.origin(known, lambda: [text for one in train for text in one.texts])
-        config = ClassificationFolder(model=model, labels=labels, texts=2 if len(train[0].texts) == 2 else 1)
+        config = ClassificationFolder(
+            model=model,
+            max_length=self.training.max_length,
+            labels=labels,
+            texts=2 if len(train[0].texts) == 2 else 1,
+        )
         sides = [self._encoded(one, config, vocabulary) for one in (train, dev)]
-        cut = [report_cut(sequences, self.longest(model)) for sequences, _ in sides]
+        cut = [report_cut(sequences, config.longest) for sequences, _ in sides]
         say(f"training data: {cut[0]}; dev: {cut[1]}")
         if labels:
             say(f"labels: {', '.join(labels)}")
-        weights = class_weights(self.training.class_weights, train, labels)
         task = Classification(sides[0], sides[1], dev, labels=labels, weights=weights, training=self.training)
         return Prepared(task, config, (vocabulary, vocabulary))
 
     def measured_on(
         self, path: Path, known: Known, cache: Path, say: Callable[[str], None]
     ) -> Classification:
-        config, examples = known.config, self.data.read(path)
+        config = known.config
         assert isinstance(config, ClassificationFolder)
+        examples = self.data.read(path, self.data.columns_of(path, config.texts))
         encoded = self._encoded(examples, config, known.vocabularies[0])
-        say(f"{path}: {report_cut(encoded[0], self.longest(config.model))}")
+        say(f"{path}: {report_cut(encoded[0], config.longest)}")
         return Classification(
             ([], []), encoded, examples, labels=config.labels, weights=None, training=self.training
         )
@@ -167,4 +187,4 @@ class ClassificationRecipe(TuningRecipe):
             check_labels(examples, config.labels)
         numbers = {label: number for number, label in enumerate(config.labels)}
         targets = [numbers[one.label] if numbers else float(one.label) for one in examples]
-        return encode(vocabulary, [one.texts for one in examples], self.longest(config.model)), targets
+        return encode(vocabulary, [one.texts for one in examples], config.longest), targets

@@ -145,9 +145,18 @@ class TuningRecipe(EncoderRecipe):
 
     training: FineTuning
 
-    def longest(self, model: BertConfig) -> int:
-        """Pieces of the longest example."""
-        return min(self.training.max_length or model.max_length, model.max_length)
+
+class TunedFolder(FolderConfig):
+    """`config.json` of an encoder that was tuned to a task."""
+
+    model: BertConfig
+    max_length: int | None = None
+    """Pieces of the texts it was tuned on and reads, longer ones are cut; by default what the encoder can read."""
+
+    @property
+    def longest(self) -> int:
+        """Pieces of the longest text it reads."""
+        return min(self.max_length or self.model.max_length, self.model.max_length)
 
 
 class EncoderFolder(FolderConfig):

@@ -10,7 +10,7 @@ from pydantic import field_validator
 
 from kotya.errors import KotyaError
 from kotya.tasks.encoder_recipe import EncoderData
-from kotya.text.rows import UNUSED, Row, count_columns, read_rows
+from kotya.text.rows import UNUSED, Row, count_columns, finite, read_rows
 
 LABEL, TEXT = "label", "text"
 DEFAULTS = {2: (LABEL, TEXT), 3: (LABEL, TEXT, TEXT)}
@@ -45,21 +45,19 @@ class LabelledData(EncoderData):
                 raise ValueError(f"label must stand there once, text once or twice: {list(columns)}")
         return columns
 
-    def read(self, path: Path) -> list[Example]:
+    def columns_of(self, path: Path, texts: int | None = None) -> tuple[str, ...]:
+        """What the recipe says; else for so many texts; else by the first line. Raises KotyaError."""
+        return self.columns or (DEFAULTS[1 + texts] if texts else default_columns(path))
+
+    def read(self, path: Path, columns: Sequence[str]) -> list[Example]:
         """The examples of a file. Raises KotyaError naming file and line for bad input."""
-        columns = self.columns or default_columns(path)
         wanted = [LABEL, *[TEXT] * columns.count(TEXT)]
         return [self._example(row) for row in read_rows(path, columns, wanted)]
 
     def _example(self, row: Row) -> Example:
         label, *texts = row.values
-        if self.labels == "numbers":
-            try:
-                float(label)
-            except ValueError:
-                raise KotyaError(
-                    f"{row.place}: {label!r} is no number, which data.labels=numbers asks for"
-                ) from None
+        if self.labels == "numbers" and finite(label) is None:
+            raise KotyaError(f"{row.place}: {label!r} is no number, which data.labels=numbers asks for")
         return Example(row.place, label, tuple(texts))
 
 
@@ -82,7 +80,7 @@ def found_labels(examples: Sequence[Example]) -> list[str]:
         raise KotyaError(
             f"{where}: every example has the label {found.pop()!r}; there is nothing to tell apart"
         )
-    return sorted(found, key=lambda label: (0, int(label), label) if label.isdigit() else (1, 0, label))
+    return sorted(found, key=lambda label: (0, int(label), label) if label.isdecimal() else (1, 0, label))
 
 
 def check_labels(examples: Sequence[Example], labels: Sequence[str]) -> None:

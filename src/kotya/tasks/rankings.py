@@ -8,7 +8,7 @@ from pydantic import field_validator
 
 from kotya.errors import KotyaError
 from kotya.tasks.encoder_recipe import EncoderData
-from kotya.text.rows import UNUSED, Row, read_rows
+from kotya.text.rows import UNUSED, Row, finite, read_rows
 
 COLUMNS = ("query_id", "document_id", "query", "document", "label")
 
@@ -22,7 +22,7 @@ class Judgement:
     document_id: str
     query: str
     document: str
-    label: float
+    label: int
 
 
 class RelevanceData(EncoderData):
@@ -56,12 +56,12 @@ class RelevanceData(EncoderData):
 
 
 def judgement(row: Row) -> Judgement:
-    """A line's. Raises KotyaError where its label is no number."""
+    """A line's. Raises KotyaError where its label is no whole number."""
     query_id, document_id, query, document, label = row.values
-    try:
-        return Judgement(row.place, query_id, document_id, query, document, float(label))
-    except ValueError:
-        raise KotyaError(f"{row.place}: the label {label!r} is no number; 1 is relevant, 0 is not") from None
+    number = finite(label)
+    if number is None or not number.is_integer():
+        raise KotyaError(f"{row.place}: the label {label!r} is no whole number; 1 is relevant, 0 is not")
+    return Judgement(row.place, query_id, document_id, query, document, int(number))
 
 
 def by_query(rows: Sequence[Judgement]) -> dict[str, list[int]]:
@@ -88,7 +88,10 @@ def check_judged(rows: Sequence[Judgement], name: str) -> list[str]:
 
 
 def trec_run(ranked: Iterable[tuple[str, Sequence[tuple[str, float]]]], tag: str) -> Iterable[str]:
-    """Lines of a run file: query, Q0, document, rank from 1, score, tag."""
+    """Lines of a run file: query, Q0, document, rank from 1, score, tag. Raises KotyaError for a name with blanks."""
     for query, documents in ranked:
+        for name in (query, *(document for document, _ in documents)):
+            if len(name.split()) != 1:
+                raise KotyaError(f"{name!r} is no name for a run file, whose columns are parted by blanks")
         for rank, (document, score) in enumerate(documents, start=1):
             yield f"{query} Q0 {document} {rank} {score:.6f} {tag}"

@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from kotya.errors import KotyaError
 from kotya.metrics import ranking_scores
-from kotya.models.bert import BertConfig
 from kotya.models.heads import SequenceModel
-from kotya.tasks.encoder_recipe import FineTuning, TuningRecipe, hold_out
+from kotya.tasks.encoder_recipe import FineTuning, TunedFolder, TuningRecipe, hold_out
 from kotya.tasks.packed_batch import PackedBatch, by_length, pack, predict, read
 from kotya.tasks.rankings import Judgement, RelevanceData, by_query, check_judged
-from kotya.tasks.settings import FolderConfig, Known, Prepared
+from kotya.tasks.settings import Known, Prepared
 from kotya.tasks.task import Evaluation, Indices
 from kotya.text.sequences import Encoded, encode, report_cut
 from kotya.text.vocabularies import Vocabularies
@@ -34,11 +34,10 @@ class RelevanceTraining(FineTuning):
     """Each document by itself, or each relevant one against another of its query; then an example is such a pair."""
 
 
-class RelevanceFolder(FolderConfig):
+class RelevanceFolder(TunedFolder):
     """`config.json` of a ranker."""
 
     task: Literal["relevance"] = "relevance"
-    model: BertConfig
 
     def build(self, vocabularies: Vocabularies) -> SequenceModel:
         return SequenceModel(self.model.build(len(vocabularies[0])), 1)
@@ -105,7 +104,7 @@ class Relevance:
         """MAP, MRR@10 and NDCG@10 of the dev set's queries that have a relevant document."""
         scores = predict(model, self.dev, autocast)[:, 0].tolist()
         found: dict[str, dict[str, float]] = {}
-        gold: dict[str, dict[str, float]] = {}
+        gold: dict[str, dict[str, int]] = {}
         for one, score in zip(self.dev_judgements, scores, strict=True):
             found.setdefault(one.query_id, {})[one.document_id] = score
             gold.setdefault(one.query_id, {})[one.document_id] = one.label
@@ -140,26 +139,32 @@ class RelevanceRecipe(TuningRecipe):
         vocabulary, model = self.origin(
             known, lambda: [text for one in train for text in (one.query, one.document)]
         )
-        sides = [self._encoded(*one, model, vocabulary, say) for one in ((train, "training"), (dev, "dev"))]
+        config = RelevanceFolder(model=model, max_length=self.training.max_length)
+        sides = [self._encoded(*one, config, vocabulary, say) for one in ((train, "training"), (dev, "dev"))]
         task = Relevance((train, sides[0]), (dev, sides[1]), training=self.training)
-        return Prepared(task, RelevanceFolder(model=model), (vocabulary, vocabulary))
+        if not len(task.examples):
+            raise KotyaError(
+                f"{self.data.paths(root)[0]}: no query has a relevant document beside another, so there are no pairs; "
+                "training.loss=pointwise needs none"
+            )
+        return Prepared(task, config, (vocabulary, vocabulary))
 
     def measured_on(self, path: Path, known: Known, cache: Path, say: Callable[[str], None]) -> Relevance:
         config, rows = known.config, self.data.read(path)
         assert isinstance(config, RelevanceFolder)
-        encoded = self._encoded(rows, "test", config.model, known.vocabularies[0], say)
+        encoded = self._encoded(rows, "test", config, known.vocabularies[0], say)
         return Relevance(([], []), (rows, encoded), training=self.training)
 
     def _encoded(
         self,
         rows: Sequence[Judgement],
         name: str,
-        model: BertConfig,
+        config: RelevanceFolder,
         vocabulary: Vocabulary,
         say: Callable[[str], None],
     ) -> list[Encoded]:
         for line in check_judged(rows, name):
             say(line)
-        found = encode(vocabulary, [(one.query, one.document) for one in rows], self.longest(model))
-        say(f"{name} data: {report_cut(found, self.longest(model))}")
+        found = encode(vocabulary, [(one.query, one.document) for one in rows], config.longest)
+        say(f"{name} data: {report_cut(found, config.longest)}")
         return found

@@ -16,11 +16,10 @@ from torch import Tensor
 
 from kotya.errors import KotyaError
 from kotya.metrics import entity_scores
-from kotya.models.bert import BertConfig
 from kotya.models.heads import TokenModel
-from kotya.tasks.encoder_recipe import EncoderData, FineTuning, TuningRecipe, hold_out
+from kotya.tasks.encoder_recipe import EncoderData, FineTuning, TunedFolder, TuningRecipe, hold_out
 from kotya.tasks.packed_batch import PackedBatch, by_length, full_batches, pack, read
-from kotya.tasks.settings import FolderConfig, Known, Prepared
+from kotya.tasks.settings import Known, Prepared
 from kotya.tasks.task import Evaluation, Indices
 from kotya.text.conll import Sentence, read_tagged
 from kotya.text.tags import OUTSIDE, Scheme, entities
@@ -42,11 +41,10 @@ class TaggingData(EncoderData):
         return found
 
 
-class TaggingFolder(FolderConfig):
+class TaggingFolder(TunedFolder):
     """`config.json` of a tagger."""
 
     task: Literal["tagging"] = "tagging"
-    model: BertConfig
     labels: list[str]
     """The tags in order, the first O."""
 
@@ -160,20 +158,20 @@ class TaggingRecipe(TuningRecipe):
     ) -> Prepared:
         root = self.data_root()
         train = [one for path in self.data.paths(root) for one in self.data.read(path)]
+        labels = found_tags(train)
         if self.data.dev is not None:
             dev = self.data.read(root / self.data.dev)
         else:
             kept, away = hold_out(len(train), "sentences", self.data.paths(root)[0], say)
             train, dev = [train[i] for i in kept], [train[i] for i in away]
-        labels = found_tags(train)
         check_tags(dev, labels)
         vocabulary, model = self.origin(known, lambda: [" ".join(one.words) for one in train])
-        longest = self.longest(model)
-        sides = [parts(vocabulary, [one.words for one in side], longest) for side in (train, dev)]
+        config = TaggingFolder(model=model, max_length=self.training.max_length, labels=labels)
+        sides = [parts(vocabulary, [one.words for one in side], config.longest) for side in (train, dev)]
         split = sum(len(some) > 1 for some in sides[0])
         say(
             f"training data: {len(train):,} sentences"
-            + (f", {split:,} of them in parts of {longest} pieces" if split else "")
+            + (f", {split:,} of them in parts of {config.longest} pieces" if split else "")
             + f"; types: {', '.join(dict.fromkeys(label[2:] for label in labels[1:]))}"
         )
         numbers = {label: number for number, label in enumerate(labels)}
@@ -183,13 +181,13 @@ class TaggingRecipe(TuningRecipe):
             for part in some
         ]
         task = Tagging(examples, sides[1], dev, labels=labels, training=self.training)
-        return Prepared(task, TaggingFolder(model=model, labels=labels), (vocabulary, vocabulary))
+        return Prepared(task, config, (vocabulary, vocabulary))
 
     def measured_on(self, path: Path, known: Known, cache: Path, say: Callable[[str], None]) -> Tagging:
         config, sentences = known.config, self.data.read(path)
         assert isinstance(config, TaggingFolder)
         check_tags(sentences, config.labels)
-        some = parts(known.vocabularies[0], [one.words for one in sentences], self.longest(config.model))
+        some = parts(known.vocabularies[0], [one.words for one in sentences], config.longest)
         say(f"{path}: {len(sentences):,} sentences")
         return Tagging([], some, sentences, labels=config.labels, training=self.training)
 

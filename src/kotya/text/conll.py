@@ -33,8 +33,6 @@ def read_tagged(path: Path, scheme: Scheme) -> Iterator[Sentence]:
     Raises KotyaError naming file and line where a line has one column, or a tag the scheme forbids.
     """
     for start, rows in blocks(read_lines(path)):
-        if rows[0][0] == DOCUMENT:
-            continue
         for number, row in enumerate(rows, start=start):
             if len(row) < 2:
                 raise KotyaError(
@@ -53,12 +51,12 @@ def read_tagged(path: Path, scheme: Scheme) -> Iterator[Sentence]:
 
 
 def blocks(lines: Iterable[str]) -> Iterator[tuple[int, list[list[str]]]]:
-    """Lines between blank ones, cut in columns, with the number of the first."""
+    """Lines between blank ones and those where a document begins, cut in columns, with the number of the first."""
     block: list[list[str]] = []
     number = 0
     for number, line in enumerate(lines, start=1):
         fields = [one for one in line.split("\t" if "\t" in line else None) if one.strip()]
-        if fields:
+        if fields and fields[0] != DOCUMENT:
             block.append(fields)
         elif block:
             yield number - len(block), block

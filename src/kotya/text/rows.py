@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 from kotya.errors import KotyaError
@@ -42,6 +43,15 @@ def read_rows(path: Path, columns: Sequence[str], wanted: Sequence[str]) -> Iter
             if not value:
                 raise KotyaError(f"{row.place}: the column {name!r} is empty")
         yield row
+
+
+def finite(value: str) -> float | None:
+    """The number that stands there, if it is one."""
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if isfinite(number) else None
 
 
 def _place(columns: Sequence[str], before: int, name: str) -> int:

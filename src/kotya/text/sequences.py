@@ -1,7 +1,7 @@
 """A text or a pair as an encoder reads it: [CLS] A [SEP], [CLS] A [SEP] B [SEP], within the length it can read."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,7 @@ def windows(
     """Every text or pair in one sequence, its end cut off where it is too long; or, with a stride, in several.
 
     Then the last text is read in windows that begin `stride` pieces apart, together reaching its end; the first of a
-    pair is in all of them, cut to half the length at most.
+    pair is in all of them, cut where it leaves less than half the room to a second text that is longer than that.
     """
     sides = [vocabulary.encode_batch([sides[index] for sides in texts]) for index in range(len(texts[0]))]
     return [_windows(vocabulary, list(pieces), longest, stride) for pieces in zip(*sides, strict=True)]
@@ -76,12 +76,14 @@ def _windows(
         return [whole]
     special = 2 if len(texts) == 1 else 2 + vocabulary.separators
     *before, last = texts
-    first = [text[: (longest - special) // 2] for text in before]
-    room = longest - special - sum(map(len, first))
-    step = min(stride, room)
+    room = longest - special
+    first = [text[: room - min(len(last), room - room // 2)] for text in before]
+    lost = sum(map(len, before)) - sum(map(len, first))
+    room -= sum(map(len, first))
     found = []
-    for start in range(0, len(last), step):
-        found.append(fit(vocabulary, [*first, last[start : start + room]], longest))
+    for start in range(0, max(1, len(last)), min(stride, max(1, room))):
+        window = fit(vocabulary, [*first, last[start : start + room]], longest)
+        found.append(replace(window, cut=lost))
         if start + room >= len(last):
             break
-    return found or [whole]
+    return found

@@ -48,9 +48,9 @@ def _parts(
         starts.append(starts[-1] + len(word) + 1)
     pieces: list[list[int]] = [[] for _ in words]
     for piece, (start, stop) in zip(ids, spans, strict=True):
-        while stop > start + 1 and text[stop - 1].isspace():
-            stop -= 1
-        pieces[bisect_right(starts, max(stop - 1, 0)) - 1].append(piece)
+        # a piece belongs to the word in which it ends; a lone space, as the spaces that begin pieces, to the next word
+        place = stop if text[start:stop].isspace() else max(start, start + len(text[start:stop].rstrip()) - 1)
+        pieces[bisect_right(starts, place) - 1].append(piece)
     found: list[Part] = []
     chosen: list[int] = []
     firsts: list[int] = []
