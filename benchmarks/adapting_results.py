@@ -59,14 +59,14 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", choices=SETS, default=list(SETS))
     parser.add_argument("--ways", nargs="*", choices=WAYS, default=list(WAYS))
     parser.add_argument("--seeds", nargs="*", type=int, default=[1, 2, 3])
-    parser.add_argument("--translators", action="store_true", help="those, and not the sets")
+    parser.add_argument("--translators", nargs="*", choices=TRANSLATORS, help="those or some, not the sets")
     parser.add_argument("--trial", type=int, help="so many updates a cell, to see that all of it runs")
     chosen = parser.parse_args()
     folder = ROOT / "runs" / ("adapting-trial" if chosen.trial else "adapting")
     folder.mkdir(parents=True, exist_ok=True)
     for seed in chosen.seeds:
-        if chosen.translators:
-            for model in TRANSLATORS:
+        if chosen.translators is not None:
+            for model in chosen.translators or TRANSLATORS:
                 translator(folder, model, seed, chosen.trial)
             continue
         for name in chosen.sets:
