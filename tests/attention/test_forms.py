@@ -130,6 +130,28 @@ def test_2_step_by_step_is_all_at_once(name: str, parts: tuple[int, ...]) -> Non
     torch.testing.assert_close(torch.cat(seen, dim=1), whole, atol=3e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("name", ["elu", "relu", "favor", "linformer"])
+def test_linear_forms_under_autocast(name: str, causal: bool) -> None:
+    """As without it, to the bit; and as in float32 but for the rounding of what goes in and comes out."""
+    if causal and name in WHOLE:
+        pytest.skip("it has no causal form")
+    form = build(name).form
+    assert form is not None
+    inputs = [torch.randn(2, 80, HEADS, 4).bfloat16().requires_grad_() for _ in range(3)]
+    upstream, lengths = torch.randn(2, 80, HEADS, 4).bfloat16(), torch.tensor([80, 50])
+    found = []
+    for kind, inside in ((torch.bfloat16, True), (torch.bfloat16, False), (torch.float32, False)):
+        tensors = [x.to(kind) for x in inputs]
+        with torch.autocast("cpu", torch.bfloat16, enabled=inside):
+            output = form.rows(*tensors, lengths, causal=causal)
+            gradients = torch.autograd.grad(output, tensors, upstream.to(kind))
+        found.append((output.detach(), *gradients))
+    for under, without, exact in zip(*found, strict=True):
+        assert torch.equal(under, without)
+        assert float((under - exact).norm() / exact.norm()) < 0.03
+
+
 @torch.no_grad()
 def test_blocks_are_drawn_once_while_a_text_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not at every step, which would cost more with each: once a block, in every head."""

@@ -4,8 +4,10 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from kotya.attention.forms import Linear
 from kotya.attention.linear import (
     Elu,
     Favor,
@@ -16,6 +18,7 @@ from kotya.attention.linear import (
     attend_linear,
     orthogonal,
 )
+from kotya.errors import KotyaError
 
 MAPS = {"elu": lambda: Elu(8), "relu": lambda: Relu(8), "favor": lambda: Favor(8, 24)}
 
@@ -32,13 +35,26 @@ def tensors(queries: int, keys: int, rows: int = 2) -> list[Tensor]:
     return [torch.randn(rows, n, 3, 8).requires_grad_() for n in (queries, keys, keys)]
 
 
+def similarities(query: Tensor, key: Tensor, features: FeatureMap, mask: Tensor) -> Tensor:
+    """φ(q)ᵀφ(k) in float64, up to a factor of each query; FAVOR+'s from their logarithms, which have any size."""
+    q, k = (x.double().transpose(1, 2) for x in (query, key))
+    if isinstance(features, Favor):
+        q, k = (x * x.shape[-1] ** -0.25 for x in (q, k))
+        omega = features.omega.double().T
+        by_query, by_key = q @ omega, k @ omega - k.square().sum(-1, keepdim=True) / 2
+        logs = (by_query[:, :, :, None] + by_key[:, :, None]).logsumexp(-1)
+        logs = logs.masked_fill(mask == 0, -math.inf)
+        return (logs - logs.detach().amax(-1, keepdim=True)).exp()
+    phi = F.relu if isinstance(features, Relu) else lambda x: F.elu(x) + 1
+    return phi(q) @ phi(k).transpose(2, 3) * mask
+
+
 def written_out(
     query: Tensor, key: Tensor, value: Tensor, features: FeatureMap, mask: Tensor | None = None
 ) -> Tensor:
-    """Σ_j φ(q)ᵀφ(k_j) v_j / Σ_j φ(q)ᵀφ(k_j), in float64 behind the features."""
-    products = torch.einsum("bqhr,bkhr->bhqk", features.queries(query).double(), features.keys(key).double())
-    if mask is not None:
-        products = products * mask
+    """Σ_j φ(q)ᵀφ(k_j) v_j / Σ_j φ(q)ᵀφ(k_j), in float64."""
+    mask = torch.ones(query.shape[1], key.shape[1]) if mask is None else mask
+    products = similarities(query, key, features, mask)
     below = products.sum(-1, keepdim=True)
     weights = products / torch.where(below > 0, below, 1)
     return torch.einsum("bhqk,bkhd->bqhd", weights, value.double()).float()
@@ -99,6 +115,52 @@ def test_decoding_keeps_sums_of_one_size(features: FeatureMap) -> None:
     )
 
 
+@pytest.mark.parametrize("norms", [(1, 1), (6, 6), (8, 0.5), (0.5, 8), (12, 12)], ids=str)
+@pytest.mark.parametrize("role", ["encoder", "causal", "cross", "steps"])
+def test_norms_of_any_size(norms: tuple[float, float], role: str) -> None:
+    """exp leaves float32's range at 88. From the first key to the last their deviation goes from one to the other."""
+    torch.manual_seed(3)
+    features, keys = Favor(16, 32), 150 if role == "cross" else 130
+    inputs = [torch.randn(2, n, 2, 16) for n in (130, keys, keys)]
+    inputs[0] *= max(norms)
+    inputs[1] *= torch.linspace(*norms, keys)[:, None, None]
+    lengths = torch.tensor([keys, keys - 60])
+    mask = (torch.arange(keys) < lengths[:, None])[:, None, None].double()
+    if role in ("causal", "steps"):
+        mask = mask * torch.ones(keys, keys).tril()
+    expected = written_out(*inputs, features, mask)
+    if role == "steps":
+        cache = LinearCache.empty(2, 2, 16, features, expected.device)
+        parts = [x.split([1, 1, 90, 1, 37], dim=1) for x in inputs]
+        output = torch.cat([cache.extend(*part, features) for part in zip(*parts, strict=True)], dim=1)
+        torch.testing.assert_close(output[1, :70], expected[1, :70], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(output[0], expected[0], atol=1e-4, rtol=1e-4)
+        return
+    inputs = [x.requires_grad_() for x in inputs]
+    output = attend_linear(*inputs, features, causal=role == "causal", lengths=lengths)
+    expected = written_out(*inputs, features, mask)
+    torch.testing.assert_close(output, expected, atol=1e-4, rtol=1e-4)
+    gradient = torch.linspace(-1, 1, output.numel()).view_as(output)
+    for mine, theirs in zip(
+        torch.autograd.grad(output, inputs, gradient),
+        torch.autograd.grad(expected, inputs, gradient),
+        strict=True,
+    ):
+        assert float((mine - theirs).norm()) < 1e-4 * float(theirs.norm())
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("norm", [1.0, 51.0, 300.0])
+def test_one_key_has_all_the_weight(norm: float, causal: bool) -> None:
+    key = F.normalize(torch.randn(1, 1, 2, 64), dim=-1) * norm
+    value = torch.randn(1, 1, 2, 64, requires_grad=True)
+    for query in (key, -key):
+        output = attend_linear(query, key, value, Favor(64, 256), causal=causal)
+        torch.testing.assert_close(output, value, atol=1e-5, rtol=1e-5)
+        (gradient,) = torch.autograd.grad(output.sum(), value)
+        torch.testing.assert_close(gradient, torch.ones_like(gradient), atol=1e-5, rtol=1e-5)
+
+
 def test_what_matches_no_key_is_zero() -> None:
     query, key, value = -torch.ones(1, 3, 1, 8), torch.ones(1, 3, 1, 8), torch.ones(1, 3, 1, 8)
     query.requires_grad_()
@@ -145,18 +207,27 @@ def test_random_features_are_orthogonal_and_as_long_as_normal_vectors() -> None:
 
 
 def test_redrawing_is_by_training_passes_and_saved() -> None:
-    features = Favor(8, 16, redraw=3)
-    first = features.omega.clone()
+    features: FeatureMap = Favor(8, 16, redraw=3)
     for _ in range(2):
-        features.renew()
-    assert torch.equal(features.omega, first)
+        assert features.renewed() is features
     saved = {name: x.clone() for name, x in features.state_dict().items()}
-    features.renew()
-    assert not torch.equal(features.omega, first)
+    features = features.renewed()
+    drawn = features.state_dict()["omega"].clone()
+    assert not torch.equal(drawn, saved["omega"])
     features.load_state_dict(saved)
-    assert torch.equal(features.omega, first)
-    features.renew()
-    assert not torch.equal(features.omega, first)
+    assert torch.equal(features.state_dict()["omega"], saved["omega"])
+    assert not torch.equal(features.renewed().state_dict()["omega"], saved["omega"])
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_redraw_leaves_the_gradients_of_passes_before_it(causal: bool) -> None:
+    form = Linear(Favor(8, 16, redraw=2))
+    inputs, lengths = tensors(9, 9), torch.tensor([9, 7])
+    first = form.rows(*inputs, lengths, causal=causal)
+    expected = torch.autograd.grad(first.sum(), inputs, retain_graph=True)
+    form.rows(*inputs, lengths, causal=causal)
+    for mine, theirs in zip(torch.autograd.grad(first.sum(), inputs), expected, strict=True):
+        assert torch.equal(mine, theirs)
 
 
 def test_linformer_mixes_positions_of_each_text_alone() -> None:
@@ -167,3 +238,9 @@ def test_linformer_mixes_positions_of_each_text_alone() -> None:
     torch.testing.assert_close(long[1, :, 2], projection.values[:, :40] @ value[1, :, 2])
     alone, _ = projection(key[:1, :25], value[:1, :25])
     torch.testing.assert_close(alone[0], short[0])
+
+
+def test_linformer_reads_no_text_longer_than_its_projections() -> None:
+    key = torch.randn(1, 51, 3, 8)
+    with pytest.raises(KotyaError, match=r"a text of 51 pieces.* 50 at most.*max_length"):
+        LengthProjection(50, 6)(key, key)

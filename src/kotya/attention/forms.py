@@ -199,20 +199,16 @@ class Linear(Form):
     ) -> Queries:
         """It has no weights to drop."""
         if self.training:
-            self.features.renew()
+            self.features = self.features.renewed()
         return attend_linear(query, key, value, self.features, causal=causal, lengths=lengths)
 
     def weights(
         self, query: Queries, key: Keys, lengths: Int[Tensor, "rows"] | None, *, causal: bool, cross: bool
     ) -> Float[Tensor, "rows heads queries read"]:
-        q, k = self.features.queries(query), self.features.keys(key)
-        products = torch.einsum("rqhf,rkhf->rhqk", q, k)
-        if lengths is not None:
-            products = (
-                products * (torch.arange(key.shape[1], device=key.device) < lengths[:, None])[:, None, None]
-            )
-        products = products.tril() if causal else products
-        return products / products.sum(-1, keepdim=True).clamp(min=1e-30)
+        """What is read of values that are each position's own unit vector."""
+        units = torch.eye(key.shape[1], device=key.device)[:, None].expand(len(key), -1, key.shape[2], -1)
+        read = attend_linear(query.float(), key, units, self.features, causal=causal, lengths=lengths)
+        return read.transpose(1, 2)
 
     def new_cache(self, rows: int, heads: int, size: int, like: Float[Tensor, "*shape"]) -> Cache:
         return LinearCache.empty(rows, heads, size, self.features, like.device)

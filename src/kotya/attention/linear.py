@@ -5,28 +5,45 @@ out_i = φ(q_i)ᵀ S / φ(q_i)ᵀ z,   S = Σ_j φ(k_j) v_jᵀ,   z = Σ_j φ(k_
 Texts are read chunk by chunk, features and all, and once more for the gradients, so that nothing is kept but query,
 key, value and output. A causal chunk reads what came before it through the sums, itself through a triangle of scores.
 The sums are all that decoding keeps: their size does not grow.
+
+Features that are exponentials leave float32's range. So each is divided in the keys by e to its scale, the greatest
+exponent that it had so far, and multiplied by it in the queries, whose own greatest is then taken out: it cancels. When
+a scale rises, the sums fall with it, as in the online softmax (Milakov and Gimelshein 2018). A denominator is so 1 at
+least. All is computed in float32, whatever autocast is on.
 """
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from kotya.errors import KotyaError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 Heads = Float[Tensor, "rows length heads head_size"]
 Texts = Float[Tensor, "_ _ _ head_size"]
-Featured = Float[Tensor, "*rows features"]
-Sums = Float[Tensor, "rows heads features head_size_and_1"]
+Values = Float[Tensor, "_ _ _ value_size"]
+Vectors = Float[Tensor, "rows length heads size"]
+Featured = Float[Tensor, "rows heads length features"]
+Scale = Float[Tensor, "rows heads features"]
+Real = Bool[Tensor, "rows length"]
+Sums = Float[Tensor, "rows heads features value_size_and_1"]
 """S, and z in the last column."""
 
 _CHUNK = 128
 """Positions in a causal chunk, and the fewest in others."""
 _CELLS = 2**15
 """Features of a head in another chunk; with 8 heads they fill a core's cache."""
+_RISE = 40.0
+"""In a causal chunk a scale rises by so much at most above the chunk's first key: denominators stay above e⁻⁴⁰."""
 _SMALLEST = 1e-30
 """Denominators below are taken for nothing: the query matches no key, and its output is zero."""
 
@@ -40,81 +57,92 @@ class FeatureMap(nn.Module, ABC):
         self.count = count
 
     @abstractmethod
-    def queries(self, x: Float[Tensor, "*rows size"]) -> Featured:
-        """φ of queries, each by itself: a factor of its own cancels out."""
+    def queries(self, x: Vectors, scale: Scale) -> Featured:
+        """φ·e^scale of queries, each by itself: a factor of its own cancels out."""
 
     @abstractmethod
-    def keys(self, x: Float[Tensor, "*rows size"]) -> Featured:
-        """φ of keys, each by itself, whatever stands beside it."""
+    def keys(self, x: Vectors, scale: Scale, real: Real | None = None) -> tuple[Featured, Scale]:
+        """φ/e^scale of keys, and the scale, raised where these keys need it. Those that are not `real` have no φ."""
 
-    def renew(self) -> None:
-        """Before a forward pass in training."""
+    def renewed(self) -> "FeatureMap":
+        """What a forward pass in training takes in its place; itself where nothing is drawn."""
+        return self
 
 
 class Elu(FeatureMap):
     """φ(x) = elu(x) + 1 (Katharopoulos et al. 2020, equation 7)."""
 
-    def queries(self, x: Float[Tensor, "*rows size"]) -> Featured:
-        return F.elu(x.float()) + 1.0
+    def queries(self, x: Vectors, scale: Scale) -> Featured:
+        return F.elu(x.transpose(1, 2).float()) + 1.0
 
-    def keys(self, x: Float[Tensor, "*rows size"]) -> Featured:
-        return self.queries(x)
+    def keys(self, x: Vectors, scale: Scale, real: Real | None = None) -> tuple[Featured, Scale]:
+        return _masked(self.queries(x, scale), real), scale
 
 
 class Relu(FeatureMap):
     """φ(x) = max(x, 0), as Choromanski et al. 2021 have it among their generalised kernels, without a projection."""
 
-    def queries(self, x: Float[Tensor, "*rows size"]) -> Featured:
-        return F.relu(x.float())
+    def queries(self, x: Vectors, scale: Scale) -> Featured:
+        return F.relu(x.transpose(1, 2).float())
 
-    def keys(self, x: Float[Tensor, "*rows size"]) -> Featured:
-        return self.queries(x)
+    def keys(self, x: Vectors, scale: Scale, real: Real | None = None) -> tuple[Featured, Scale]:
+        return _masked(self.queries(x, scale), real), scale
+
+
+def _masked(k: Tensor, real: Tensor | None) -> Tensor:
+    """Features of keys, those of padding 0."""
+    return k if real is None else k * real[:, None, :, None]
 
 
 class Favor(FeatureMap):
     """FAVOR+ (Choromanski et al. 2021): φ(x) = exp(ωᵀx′ - |x′|²/2), x′ = x/d^¼, for random orthogonal ω.
 
-    E φ(q)ᵀφ(k) = exp(qᵀk/√d), exactly softmax's. No stabiliser looks at other keys: an exponent is |ω|²/2 at most.
+    E φ(q)ᵀφ(k) = exp(qᵀk/√d), exactly softmax's. An ω never changes: a new draw is a new map, and a graph has its own.
     """
 
     def __init__(self, size: int, features: int, *, redraw: int | None = None) -> None:
-        """`features`: r, how many there are. `redraw`: after so many forward passes in training they are drawn anew."""
+        """`features`: r, how many there are. `redraw`: after so many forward passes in training they are drawn anew.
+
+        They are drawn by PyTorch's default generator.
+        """
         super().__init__(features)
         self.redraw = redraw
         # not trained, but weights all the same: they are saved with the others, and a run goes on with them
         self.omega = nn.Parameter(torch.empty(features, size), requires_grad=False)
         self.passes = nn.Parameter(torch.zeros(()), requires_grad=False)
-        self.draw()
-
-    @torch.no_grad()
-    def draw(self) -> None:
-        """New random features, by PyTorch's default generator."""
         if not self.omega.is_meta:
-            self.omega.copy_(orthogonal(*self.omega.shape))
+            self.omega.data.copy_(orthogonal(features, size))
 
     @torch.no_grad()
-    def renew(self) -> None:
-        if self.redraw is not None:
-            self.passes.add_(1.0)
-            if int(self.passes) % self.redraw == 0:
-                self.draw()
+    def renewed(self) -> FeatureMap:
+        if self.redraw is None:
+            return self
+        self.passes.add_(1.0)
+        if int(self.passes) % self.redraw:
+            return self
+        features, size = self.omega.shape
+        another = Favor(size, features, redraw=self.redraw).to(self.omega)
+        another.passes = self.passes
+        return another
 
     def _projected(self, x: Tensor) -> Tensor:
         """ωᵀx′."""
-        return F.linear(x.float(), self.omega.float() * x.shape[-1] ** -0.25)
+        return F.linear(x, self.omega.float() * x.shape[-1] ** -0.25)
 
-    def queries(self, x: Float[Tensor, "*rows size"]) -> Featured:
-        """Up to a factor: e to the -|x′|²/2, and what makes the greatest feature 1."""
-        exponents = self._projected(x)
+    def queries(self, x: Vectors, scale: Scale) -> Featured:
+        """Without e to the -|x′|²/2, and with what makes the greatest feature 1."""
+        exponents = self._projected(x.transpose(1, 2).float()).add_(scale[:, :, None])
         features: Tensor = exponents.sub_(exponents.detach().amax(-1, keepdim=True)).exp_()
         return features
 
-    def keys(self, x: Float[Tensor, "*rows size"]) -> Featured:
-        # so that a sum over any number of keys stays below float32's e⁸⁸
-        bound = (self.omega.float().square().sum(1).max() / 2 - 60.0).clamp(min=0.0)
-        half_square = x.float().square().sum(-1, keepdim=True) * (x.shape[-1] ** -0.5 / 2)
-        features: Tensor = self._projected(x).sub_(half_square + bound).exp_()
-        return features
+    def keys(self, x: Vectors, scale: Scale, real: Real | None = None) -> tuple[Featured, Scale]:
+        x = x.transpose(1, 2).float()
+        half_square = x.square().sum(-1, keepdim=True) * (x.shape[-1] ** -0.5 / 2)
+        exponents = self._projected(x).sub_(half_square)
+        if real is not None:
+            exponents = exponents.masked_fill(~real[:, None, :, None], -math.inf)
+        scale = torch.maximum(scale, exponents.detach().amax(2))
+        return (exponents - scale[:, :, None]).exp_(), scale
 
 
 def orthogonal(features: int, size: int) -> Float[Tensor, "features size"]:
@@ -132,15 +160,27 @@ def orthogonal(features: int, size: int) -> Float[Tensor, "features size"]:
     return torch.cat(blocks)[:features] * norms
 
 
+def _without_autocast(compute: Callable[P, R]) -> Callable[P, R]:
+    """Forward and backward in the types of their tensors, on the device of the first."""
+
+    @wraps(compute)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        device = next(x.device.type for x in args if isinstance(x, Tensor))
+        with torch.autocast(device, enabled=False):
+            return compute(*args, **kwargs)
+
+    return run
+
+
 def attend_linear(
     query: Heads,
     key: Texts,
-    value: Texts,
+    value: Values,
     features: FeatureMap,
     *,
     causal: bool = False,
     lengths: Int[Tensor, "rows"] | None = None,
-) -> Heads:
+) -> Float[Tensor, "rows length heads value_size"]:
     """One text a row; `lengths`: how many keys each has, the others are padding."""
     function = _Causal if causal else _Whole
     output: Tensor = function.apply(query, key, value, features, lengths)  # type: ignore[no-untyped-call]
@@ -152,52 +192,102 @@ class LinearCache:
     """What decoding keeps of a text: the sums so far."""
 
     sums: Sums
+    scale: Scale
+    """Logarithms of what they are divided by."""
 
     @classmethod
     def empty(
         cls, rows: int, heads: int, size: int, features: FeatureMap, device: torch.device
     ) -> "LinearCache":
-        return cls(torch.zeros(rows, heads, features.count, size + 1, device=device))
+        sums = torch.zeros(rows, heads, features.count, size + 1, device=device)
+        return cls(sums, torch.full_like(sums[..., 0], torch.finfo(sums.dtype).min))
 
     @classmethod
+    @_without_autocast
     def of(
-        cls, key: Texts, value: Texts, features: FeatureMap, lengths: Int[Tensor, "rows"] | None
+        cls, key: Texts, value: Values, features: FeatureMap, lengths: Int[Tensor, "rows"] | None
     ) -> "LinearCache":
         """The sums of whole texts."""
         rows, _, heads, size = value.shape
         cache = cls.empty(rows, heads, size, features, key.device)
         for part in _chunks(key.shape[1], features):
-            cache.sums += _keys(features, key, lengths, part).transpose(2, 3) @ _with_ones(value, part)
+            k, scale = features.keys(key[:, part], cache.scale, _real(lengths, part))
+            cache.raise_to(scale)
+            cache.add(k, _with_ones(value, part))
         return cache
 
-    def read(self, query: Heads, features: FeatureMap) -> Heads:
+    def raise_to(self, scale: Scale) -> None:
+        """Divide by more."""
+        self.sums = self.sums * (self.scale - scale).exp()[..., None]
+        self.scale = scale
+
+    def add(self, key: Featured, value: Float[Tensor, "rows heads length value_size_and_1"]) -> None:
+        """Keys and values more, at its own scale."""
+        self.sums = self.sums + key.transpose(2, 3) @ value
+
+    @_without_autocast
+    def read(self, query: Heads, features: FeatureMap) -> Float[Tensor, "rows length heads value_size"]:
         """What queries see of it, all of them alike."""
-        return _ratio(features.queries(query).transpose(1, 2) @ self.sums).transpose(1, 2).to(query.dtype)
-
-    def extend(self, query: Heads, key: Heads, value: Heads, features: FeatureMap) -> Heads:
-        """n new positions a row: they are added, and each sees those up to its own."""
-        parts = _chunks(query.shape[1], features, causal=True)
-        return torch.cat([self._extend(query[:, p], key[:, p], value[:, p], features) for p in parts], dim=1)
-
-    def _extend(self, query: Heads, key: Heads, value: Heads, features: FeatureMap) -> Heads:
-        q, k = features.queries(query).transpose(1, 2), features.keys(key).transpose(1, 2)
-        v = _with_ones(value, slice(None))
-        seen = q @ self.sums + (q @ k.transpose(2, 3)).tril_() @ v
-        self.sums = self.sums + k.transpose(2, 3) @ v
+        seen = features.queries(query, self.scale) @ self.sums
         return _ratio(seen).transpose(1, 2).to(query.dtype)
+
+    @_without_autocast
+    def extend(self, query: Heads, key: Heads, value: Values, features: FeatureMap) -> Values:
+        """n new positions a row: they are added, and each sees those up to its own."""
+        outputs = [
+            _ratio(self.step(features.queries(query[:, part], scale), k, _with_ones(value, part), scale))
+            for part, k, scale in _causal_parts(features, key, None, self.scale)
+        ]
+        return torch.cat(outputs, dim=2).transpose(1, 2).to(query.dtype)
+
+    def step(
+        self,
+        query: Featured,
+        key: Featured,
+        value: Float[Tensor, "rows heads length value_size_and_1"],
+        scale: Scale,
+    ) -> Float[Tensor, "rows heads length value_size_and_1"]:
+        """Numerators and denominators of new positions at a raised scale; they are added."""
+        self.raise_to(scale)
+        seen = (query @ key.transpose(2, 3)).tril_() @ value + query @ self.sums
+        self.add(key, value)
+        return seen
 
     def select(self, rows: Int[Tensor, "kept"], columns: int) -> "LinearCache":
         """Those rows, however many columns they are the sums of."""
-        return LinearCache(self.sums.index_select(0, rows))
+        return LinearCache(self.sums.index_select(0, rows), self.scale.index_select(0, rows))
 
     def join(self, other: "LinearCache") -> "LinearCache":
         """The rows of both, this one's first."""
-        return LinearCache(torch.cat([self.sums, other.sums]))
+        return LinearCache(torch.cat([self.sums, other.sums]), torch.cat([self.scale, other.scale]))
 
 
 def _chunks(length: int, features: FeatureMap, *, causal: bool = False) -> list[slice]:
     size = _CHUNK if causal else min(max(_CELLS // features.count, _CHUNK), 4 * _CHUNK)
     return [slice(start, min(start + size, length)) for start in range(0, length, size)]
+
+
+def _causal_parts(
+    features: FeatureMap, key: Tensor, lengths: Tensor | None, scale: Tensor
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Chunks from the front, φ of their keys, and its scale, which began at `scale`.
+
+    A chunk in which a later key would raise a scale so far that earlier ones vanish is cut in two, at need again.
+    """
+    left = _chunks(key.shape[1], features, causal=True)[::-1]
+    while left:
+        part = left.pop()
+        k, raised = features.keys(key[:, part], scale, _real(lengths, part))
+        start, stop = part.start, part.stop
+        if stop - start > 1:
+            first = slice(start, start + 1)
+            _, least = features.keys(key[:, first], scale, _real(lengths, first))
+            if bool((raised - least > _RISE).any()):
+                middle = (start + stop) // 2
+                left += [slice(middle, stop), slice(start, middle)]
+                continue
+        scale = raised
+        yield part, k, scale
 
 
 def _with_ones(x: Tensor, part: slice) -> Tensor:
@@ -211,57 +301,52 @@ def _ratio(seen: Float[Tensor, "*rows size_and_1"]) -> Float[Tensor, "*rows size
     return seen[..., :-1] / torch.where(below > _SMALLEST, below, torch.inf)
 
 
-def _masked(k: Tensor, lengths: Tensor | None, part: slice) -> Tensor:
-    """Features of a chunk of keys, those of padding 0."""
+def _real(lengths: Tensor | None, part: slice) -> Tensor | None:
+    """[rows, chunk]: which positions are no padding."""
     if lengths is None:
-        return k
-    place = torch.arange(part.start, part.stop, device=k.device)
-    return k * (place < lengths[:, None])[:, None, :, None]
+        return None
+    return torch.arange(part.start, part.stop, device=lengths.device) < lengths[:, None]
 
 
-def _queries(features: FeatureMap, query: Tensor, part: slice) -> Tensor:
-    """φ of a chunk of queries, [rows, heads, chunk, features]."""
-    return features.queries(query[:, part]).transpose(1, 2)
-
-
-def _keys(features: FeatureMap, key: Tensor, lengths: Tensor | None, part: slice) -> Tensor:
-    """φ of a chunk of keys, [rows, heads, chunk, features]; nothing in padding."""
-    return _masked(features.keys(key[:, part]).transpose(1, 2), lengths, part)
+def _empty_output(query: Tensor, value: Tensor) -> Tensor:
+    return query.new_empty(*query.shape[:3], value.shape[3])
 
 
 class _Whole(torch.autograd.Function):
     """Every query sees every key. With a column of ones beside V the denominators are columns like others."""
 
     @staticmethod
+    @_without_autocast
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, features: FeatureMap, lengths: Tensor | None
     ) -> Tensor:
-        output = torch.empty_like(query, memory_format=torch.contiguous_format)
+        output = _empty_output(query, value)
         cache = LinearCache.of(key, value, features, lengths)
         for part in _chunks(query.shape[1], features):
             output[:, part] = cache.read(query[:, part], features)
-        ctx.save_for_backward(query, key, value, output, lengths, cache.sums)
+        ctx.save_for_backward(query, key, value, output, lengths, cache.sums, cache.scale)
         ctx.features = features
         return output
 
     @staticmethod
     @torch.autograd.function.once_differentiable
+    @_without_autocast
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, output, lengths, sums = ctx.saved_tensors
+        query, key, value, output, lengths, sums, scale = ctx.saved_tensors
         features: FeatureMap = ctx.features
         by_query, by_key, by_value = (torch.empty_like(x) for x in (query, key, value))
         by_sums = torch.zeros_like(sums)
         for part in _chunks(query.shape[1], features):
             with torch.enable_grad():
                 x = _leaf(query, part)
-                q = features.queries(x).transpose(1, 2)
+                q = features.queries(x, scale)
             g = _by_seen(gradient[:, part], output[:, part], q.detach() @ sums[..., -1:])
             (by_query[:, part],) = torch.autograd.grad(q, x, g @ sums.transpose(2, 3))
             by_sums += q.detach().transpose(2, 3) @ g
         for part in _chunks(key.shape[1], features):
             with torch.enable_grad():
                 x = _leaf(key, part)
-                k = _masked(features.keys(x).transpose(1, 2), lengths, part)
+                k, _ = features.keys(x, scale, _real(lengths, part))
             by_features = _with_ones(value, part) @ by_sums.transpose(2, 3)
             (by_key[:, part],) = torch.autograd.grad(k, x, by_features)
             by_value[:, part] = (k.detach() @ by_sums[..., :-1]).transpose(1, 2)
@@ -272,49 +357,53 @@ class _Causal(torch.autograd.Function):
     """Every query sees the keys up to its own: earlier chunks through their sums, its own through a triangle."""
 
     @staticmethod
+    @_without_autocast
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, features: FeatureMap, lengths: Tensor | None
     ) -> Tensor:
-        output = torch.empty_like(query, memory_format=torch.contiguous_format)
+        output = _empty_output(query, value)
         rows, length, heads, size = value.shape
-        sums = LinearCache.empty(rows, heads, size, features, key.device).sums
+        cache = LinearCache.empty(rows, heads, size, features, key.device)
         below = torch.empty(rows, heads, length, 1, device=query.device)
-        for part in _chunks(length, features, causal=True):
-            q, k = _queries(features, query, part), _keys(features, key, lengths, part)
-            v = _with_ones(value, part)
-            seen = ((q @ k.transpose(2, 3)).tril_() @ v).add_(q @ sums)
-            sums += k.transpose(2, 3) @ v
+        ctx.parts = []
+        for part, k, scale in _causal_parts(features, key, lengths, cache.scale):
+            seen = cache.step(features.queries(query[:, part], scale), k, _with_ones(value, part), scale)
             output[:, part] = _ratio(seen).transpose(1, 2)
             below[:, :, part] = seen[..., -1:]
+            ctx.parts.append((part, scale))
         ctx.save_for_backward(query, key, value, output, lengths, below)
         ctx.features = features
         return output
 
     @staticmethod
     @torch.autograd.function.once_differentiable
+    @_without_autocast
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """By queries from the front, with the sums so far; by keys and values from the end, with what was asked."""
         query, key, value, output, lengths, below = ctx.saved_tensors
         features: FeatureMap = ctx.features
         by_query, by_key, by_value = (torch.empty_like(x) for x in (query, key, value))
-        rows, length, heads, size = value.shape
-        sums = LinearCache.empty(rows, heads, size, features, key.device).sums
-        chunks = _chunks(length, features, causal=True)
-        for part in chunks:
+        rows, _, heads, size = value.shape
+        cache = LinearCache.empty(rows, heads, size, features, key.device)
+        for part, scale in ctx.parts:
             with torch.enable_grad():
                 x = _leaf(query, part)
-                q = features.queries(x).transpose(1, 2)
-            k, v = _keys(features, key, lengths, part), _with_ones(value, part)
+                q = features.queries(x, scale)
+            k, _ = features.keys(key[:, part], scale, _real(lengths, part))
+            v = _with_ones(value, part)
             g = _by_seen(gradient[:, part], output[:, part], below[:, :, part])
-            by_features = (g @ sums.transpose(2, 3)).add_((g @ v.transpose(2, 3)).tril_() @ k)
+            cache.raise_to(scale)
+            by_features = (g @ cache.sums.transpose(2, 3)).add_((g @ v.transpose(2, 3)).tril_() @ k)
             (by_query[:, part],) = torch.autograd.grad(q, x, by_features)
-            sums += k.transpose(2, 3) @ v
-        by_sums = sums.zero_()
-        for part in reversed(chunks):
+            cache.add(k, v)
+        by_sums, later = torch.zeros_like(cache.sums), cache.scale
+        for part, scale in reversed(ctx.parts):
+            by_sums *= (scale - later).exp()[..., None]
+            later = scale
             with torch.enable_grad():
                 x = _leaf(key, part)
-                k = _masked(features.keys(x).transpose(1, 2), lengths, part)
-            q, v = _queries(features, query, part), _with_ones(value, part)
+                k, _ = features.keys(x, scale, _real(lengths, part))
+            q, v = features.queries(query[:, part], scale), _with_ones(value, part)
             g = _by_seen(gradient[:, part], output[:, part], below[:, :, part])
             by_features = (v @ by_sums.transpose(2, 3)).add_((v @ g.transpose(2, 3)).triu_() @ q)
             (by_key[:, part],) = torch.autograd.grad(k, x, by_features)
@@ -353,8 +442,13 @@ class LengthProjection(nn.Module):
     def forward(
         self, key: Texts, value: Texts, lengths: Int[Tensor, "rows"] | None = None
     ) -> tuple[Texts, Texts]:
-        """[rows, k, heads, size] each; padding takes no part."""
+        """[rows, k, heads, size] each; padding takes no part. Raises KotyaError for a text longer than the longest."""
         length = key.shape[1]
+        if length > self.length:
+            raise KotyaError(
+                f"a text of {length} pieces: Linformer's projections were learned for {self.length} at most; "
+                "a model for longer texts needs a greater max_length"
+            )
         if lengths is not None:
             real = torch.arange(length, device=key.device) < lengths[:, None]
             key, value = (x * real[:, :, None, None] for x in (key, value))
