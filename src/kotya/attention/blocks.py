@@ -78,13 +78,15 @@ def attend_dense(
     value: Keys,
     seen: Bool[Tensor, "#heads queries keys"] | None,
     dropout: float = 0.0,
+    *,
+    causal: bool = False,
 ) -> Queries:
-    """The same over all keys, through PyTorch's fused kernel, where `seen` says who sees what."""
+    """The same over all keys, through PyTorch's fused kernel, where `seen` says who sees what, or all is causal."""
     blind = None if seen is None else ~seen.any(2, keepdim=True)
     if seen is not None and blind is not None:
         seen = seen | blind
     q, k, v = (x.transpose(0, 1)[None] for x in (query, key, value))
-    output = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropout)[0]
+    output = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropout, is_causal=causal)[0]
     if blind is not None:
         output = output.masked_fill(blind, 0.0)
     return output.transpose(0, 1)

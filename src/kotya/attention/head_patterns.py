@@ -51,7 +51,11 @@ class HeadPatterns:
         self, queries: int, keys: int, heads: int, *, causal: bool = False, cross: bool = False
     ) -> Bool[Tensor, "#heads queries keys"]:
         """All of it, on the CPU: for short texts and pictures."""
-        return _mask(self, queries, keys, heads, causal, cross)
+        groups = self.groups(heads, causal=causal)
+        masks = [_seen(pattern, queries, keys, cross, self.layer, numbers) for pattern, numbers in groups]
+        if len(masks) == 1:
+            return masks[0]
+        return torch.cat([mask.expand(heads // len(masks), -1, -1) for mask in masks])
 
     def band(self) -> tuple[int, int] | None:
         """How far all heads see to the left and to the right, where that is all there is to it."""
@@ -114,8 +118,8 @@ class HeadPatterns:
             from kotya.attention.flex import attend_flex
 
             return attend_flex(q, k, v, pattern, cross=cross, layer=self.layer, heads=heads)
-        if isinstance(pattern, Full):
-            return attend_dense(q, k, v, None, dropout)
+        if isinstance(pattern, Full | Causal):
+            return attend_dense(q, k, v, None, dropout, causal=isinstance(pattern, Causal))
         seen = _seen(pattern, len(q), len(k), cross, self.layer, heads)
         return attend_dense(q, k, v, seen.to(q.device), dropout)
 
@@ -142,21 +146,20 @@ def _tell(kernel: Kernel, pattern: Pattern, layer: int) -> None:
     _log.info("layer %d: %s by kernel %s", layer, pattern, kernel)
 
 
-@lru_cache(64)
-def _mask(
-    patterns: HeadPatterns, queries: int, keys: int, heads: int, causal: bool, cross: bool
-) -> Bool[Tensor, "#heads queries keys"]:
-    groups = patterns.groups(heads, causal=causal)
-    masks = [_seen(pattern, queries, keys, cross, patterns.layer, numbers) for pattern, numbers in groups]
-    if len(masks) == 1:
-        return masks[0]
-    return torch.cat([mask.expand(heads // len(masks), -1, -1) for mask in masks])
-
-
-@lru_cache(64)
 def _seen(
     pattern: Pattern, queries: int, keys: int, cross: bool, layer: int, heads: tuple[int, ...]
 ) -> Bool[Tensor, "#heads queries keys"]:
-    drawn = heads if pattern.drawn_by_head() else heads[:1]
-    bounds = [pattern.bind(queries, keys, cross=cross, layer=layer, head=head) for head in drawn]
+    """The mask of these heads, one for all of them unless every head draws its own; those of short texts are kept."""
+    layer, heads = (layer, heads) if pattern.drawn_by_head() else (0, (0,))
+    make = _kept if max(queries, keys) <= SHORT else _made
+    return make(pattern, queries, keys, cross, layer, heads)
+
+
+def _made(
+    pattern: Pattern, queries: int, keys: int, cross: bool, layer: int, heads: tuple[int, ...]
+) -> Bool[Tensor, "heads queries keys"]:
+    bounds = [pattern.bind(queries, keys, cross=cross, layer=layer, head=head) for head in heads]
     return torch.stack([bound.mask() for bound in bounds])
+
+
+_kept = lru_cache(256)(_made)
