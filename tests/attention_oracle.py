@@ -32,3 +32,15 @@ def attended(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
     weights = torch.where(mask, scores.masked_fill(~mask, -math.inf).logsumexp(-1, keepdim=True), 0.0)
     weights = torch.where(mask, (scores - weights).exp(), 0.0)
     return torch.einsum("hqk,khd->qhd", weights, value)
+
+
+def check_equal(output: Tensor, expected: Tensor, inputs: list[Tensor]) -> None:
+    """The outputs, and the gradients of the inputs."""
+    torch.testing.assert_close(output, expected, atol=1e-10, rtol=0)
+    gradient = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).view_as(output)
+    for mine, theirs in zip(
+        torch.autograd.grad(output, inputs, gradient),
+        torch.autograd.grad(expected, inputs, gradient),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs, atol=1e-10, rtol=0)

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from attention_oracle import attended
 from kotya.attention import block_patterns
+from kotya.attention.block_patterns import Ends
 from kotya.attention.choices import AttentionConfig, form_of
 from kotya.attention.counters import draw_distinct
 from kotya.attention.forms import Linformer, Patterned
-from kotya.attention.head_patterns import SHORT, choose
+from kotya.attention.head_patterns import SHORT, HeadPatterns, choose
 from kotya.attention.multihead import MultiHeadAttention, Padding
 from kotya.attention.packed import Packing
 from kotya.attention.patterns import Causal, Full, Window
@@ -34,6 +35,10 @@ FORMS: dict[str, Any] = {
     "window": {"kind": "window", "left": 4, "right": 2},
     "dilated": {"kind": "window", "left": 3, "right": 0, "dilation": 3},
     "global-only": {"kind": "global", "positions": [1, 5]},
+    "far": {
+        "kind": "any",
+        "of": [{"kind": "window", "left": 2, "right": 2}, {"kind": "global", "positions": [90, 7]}],
+    },
     "bigbird": SMALL_BIGBIRD,
     "global": {"kind": "global", "positions": 3},
     "random": {"kind": "random", "blocks": 1, "size": 4},
@@ -83,7 +88,7 @@ def test_4_packed_is_padded_is_each_text_alone(name: str, causal: bool, kernel: 
         pytest.skip("no blocks to leave out")
     if causal and name in WHOLE:
         pytest.skip("it has no causal form")
-    layer, lengths = build(name, kernel), (7, 40, 1 if name != "global-only" else 6, 23)
+    layer, lengths = build(name, kernel), (7, 40, 1, 23)
     x, packing = texts(*lengths)
     x.requires_grad_()
     packed = layer.packed(x, packing, causal=causal)
@@ -170,12 +175,12 @@ def test_blocks_are_drawn_once_while_a_text_grows(monkeypatch: pytest.MonkeyPatc
     assert len(calls) == HEADS * -(-steps // block)
 
 
-@pytest.mark.parametrize("name", ["window", "dilated", "global-only", "bigbird", "elu"])
+@pytest.mark.parametrize("name", ["window", "dilated", "global-only", "far", "bigbird", "elu"])
 @torch.no_grad()
 def test_rows_of_any_age_share_a_cache(name: str) -> None:
     """Rows are reordered, dropped and joined by younger ones, and go on as they would alone."""
     layer = build(name)
-    x = torch.randn(3, 100, SIZE)
+    x = torch.randn(3, 120, SIZE)
     whole = layer(x, None, causal=True)
 
     def step(cache: Any, rows: list[int], places: list[int]) -> Tensor:
@@ -196,7 +201,9 @@ def test_rows_of_any_age_share_a_cache(name: str) -> None:
         step(young, [2], [place])
     both = old.select(torch.tensor([1, 0]), 85).join(young)
     step(both, [1, 0, 2], [85, 85, 4])
-    step(both.select(torch.tensor([2, 0]), 86), [2, 1], [5, 86])
+    both = both.select(torch.tensor([2, 0]), 86)
+    for later in range(30):
+        step(both, [2, 1], [5 + later, 86 + later])
 
 
 @torch.no_grad()
@@ -206,6 +213,30 @@ def test_a_window_forgets_what_it_cannot_see_any_more() -> None:
     for place in range(400):
         layer.extend(torch.randn(1, 1, SIZE), cache, torch.tensor([[place]]), None)
     assert cache.recent.filled < 80  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("prompt", [1, 40, 93])
+@torch.no_grad()
+def test_a_cache_keeps_a_global_position_but_not_those_before_it(prompt: int) -> None:
+    """Until its query has come it needs all of them; a text that ends before has no such position."""
+    layer = build("far")
+    x = torch.randn(2, 200, SIZE)
+    whole, cache, seen, start = layer(x, None, causal=True), layer.new_cache(2, x), [], 0
+    for n in [prompt] + [1] * (200 - prompt):
+        positions = torch.arange(start, start + n).expand(2, -1)
+        seen.append(layer.extend(x[:, start : start + n], cache, positions, None))
+        start += n
+        assert cache.store.shape[2] <= 2  # type: ignore[attr-defined]
+    torch.testing.assert_close(torch.cat(seen, dim=1), whole, atol=3e-5, rtol=1e-4)
+    assert cache.recent.filled < 80  # type: ignore[attr-defined]
+
+
+def test_a_pattern_of_the_end_is_not_decoded() -> None:
+    form = Patterned(HeadPatterns((Ends(4),)))
+    key, lengths = torch.randn(1, 9, 2, 4), torch.tensor([9])
+    for keep in (lambda: form.new_cache(1, 2, 4, key), lambda: form.source(key, key, lengths)):
+        with pytest.raises(KotyaError, match="the end is not known"):
+            keep()
 
 
 across = ("full", "global", "global-only", "random", "both", "elu", "favor", "linformer")

@@ -42,6 +42,15 @@ def test_what_is_global_sees_all_and_is_seen_by_all() -> None:
 
 
 @settings(deadline=None)
+@given(patterns, st.integers(0, 20), st.integers(0, 20))
+def test_what_a_text_does_not_reach_does_not_matter(pattern: Pattern, length: int, more: int) -> None:
+    """The start of a longer text sees of itself what it would alone, unless it must know where the text ends."""
+    if not pattern.knows_the_end():
+        alone, beside = (pattern.bind(n, n, layer=1, head=2).mask() for n in (length, length + more))
+        assert torch.equal(beside[:length, :length], alone)
+
+
+@settings(deadline=None)
 @given(patterns, patterns, st.integers(4, 30))
 def test_union_and_intersection(one: Pattern, other: Pattern, length: int) -> None:
     a, b = (pattern.bind(length, length).mask() for pattern in (one, other))
@@ -143,7 +152,6 @@ def test_no_square_is_made_at_any_length() -> None:
     [
         (lambda: Window(-1, 3), "0 or more keys"),
         (lambda: Window(1, 3, dilation=0), "dilation is 1 or more"),
-        (lambda: Global((4,)).bind(4, 4), "the global position 4 is past the end of a text of 4"),
         (lambda: Global((-1,)), "counted from 0"),
         (lambda: (Window(1, 1) & Causal()).bind(3, 4), "a causal pattern is of one sequence"),
         (lambda: Random(-1), "0 or more"),

@@ -177,5 +177,8 @@ class Ends(Global):
     def grain(self) -> int:
         return self.positions
 
+    def knows_the_end(self) -> bool:
+        return True
+
     def reach(self) -> None:
         return None  # while a text grows, whatever is last is the end

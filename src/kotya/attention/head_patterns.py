@@ -63,6 +63,10 @@ class HeadPatterns:
         plain = isinstance(pattern, Window) and pattern.dilation == 1 and not others
         return (pattern.left, pattern.right) if plain and isinstance(pattern, Window) else None
 
+    def knows_the_end(self) -> bool:
+        """Whether what two positions see of each other may change when their text grows."""
+        return any(pattern.knows_the_end() for pattern in self.patterns)
+
     def by_blocks(self, queries: int, keys: int) -> bool:
         """Whether texts of these lengths are read by blocks."""
         return self.kernel in ("blocks", "flex") or (self.kernel == "auto" and max(queries, keys) > SHORT)

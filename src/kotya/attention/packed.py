@@ -15,6 +15,7 @@ from itertools import accumulate
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -177,7 +178,13 @@ class Seen:
         if patterns is None:
             padded = not causal and min(lengths) < longest
             return cls(_additive(real[:, None, None], query) if padded else None, causal, None)
-        allowed = patterns.mask(longest, longest, query.shape[1], causal=causal).to(device)[None]
+        # a shorter text sees as a longer one does, but for where the end matters
+        of_each = patterns.knows_the_end() and min(lengths) < longest
+        masks = [
+            F.pad(patterns.mask(length, length, query.shape[1], causal=causal), (0, longest - length) * 2)
+            for length in (lengths if of_each else [longest])
+        ]
+        allowed = torch.stack(masks).to(device)
         if min(lengths) < longest:
             allowed = allowed & real[:, None, None]
         blind = ~allowed.any(-1, keepdim=True)

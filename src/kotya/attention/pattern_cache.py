@@ -1,7 +1,8 @@
 """What decoding keeps under a pattern: the keys that a later query can still see, and no others; and of a source, all.
 
-Behind a window they roll: old columns leave. Positions that are seen from any distance (`Global` ones) stand in a store
-of their own, [rows, position, …]. Where a pattern may look back any number of positions, all are kept.
+Behind a window they roll: old columns leave, once no query is to come that sees all. Positions that are seen from any
+distance (`Global` ones) stand in a store of their own. Where a pattern may look back any number of positions, all are
+kept, and nothing twice.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from kotya.attention.caches import SelfCache, SourceCache
 from kotya.attention.head_patterns import HeadPatterns
 from kotya.attention.kernels import Heads, Keys, Queries, attend
 from kotya.attention.patterns import Place
+from kotya.errors import KotyaError
 
 Positions = Int[Tensor, "rows n"]
 _SLACK = 64
@@ -22,18 +24,25 @@ _SLACK = 64
 
 @dataclass
 class PatternCache:
-    """Keys and values of one layer: the newest columns, and the first positions where they are seen from afar."""
+    """Keys and values of one layer: the newest columns, and those positions that are seen from afar."""
 
     patterns: HeadPatterns
     recent: SelfCache
-    first: Float[Tensor, "2 rows lasting heads head_size"]
-    """Keys and values."""
+    lasting: Int[Tensor, "lasting"]
+    """Which these are, in order; none where all columns are kept."""
+    store: Float[Tensor, "2 rows room heads head_size"]
+    """Their keys and values, with room for those at least that a row has reached."""
 
     @classmethod
     def empty(cls, patterns: HeadPatterns, rows: int, heads: int, size: int, like: Tensor) -> "PatternCache":
-        lasting = max(pattern.lasting() for pattern, _ in patterns.groups(heads, causal=True))
+        if patterns.knows_the_end():
+            raise KotyaError("a pattern of the end of a text is not decoded: the end is not known")
+        lasting = set[int]()
+        if _reach(patterns) is not None:
+            lasting.update(*(pattern.lasting() for pattern in patterns.patterns))
         recent = SelfCache.empty(rows, heads, size, like)
-        return cls(patterns, recent, like.new_zeros(2, rows, lasting, heads, size))
+        positions = torch.tensor(sorted(lasting), dtype=torch.long, device=like.device)
+        return cls(patterns, recent, positions, like.new_zeros(2, rows, 0, heads, size))
 
     def extend(self, query: Heads, key: Heads, value: Heads, positions: Positions) -> Heads:
         """n new positions a row: they are added, and each sees of those up to its own what the pattern shows."""
@@ -48,25 +57,28 @@ class PatternCache:
         else:
             keys, values = self.recent.append(key, value)
             output = self._read(query, keys, values, positions)
-        self._forget(query.shape[2])
+        self._forget(positions)
         return output
 
     def _remember(self, key: Heads, value: Heads, positions: Positions) -> None:
-        lasting = self.first.shape[2]
-        row, column = (positions < lasting).nonzero(as_tuple=True)
-        place = positions[row, column]
-        self.first[0, row, place] = key[row, column]
-        self.first[1, row, place] = value[row, column]
+        reached = int(torch.searchsorted(self.lasting, positions.max(), right=True))
+        self.store = _widened(self.store, reached)
+        row, column = torch.isin(positions, self.lasting).nonzero(as_tuple=True)
+        place = torch.searchsorted(self.lasting, positions[row, column])
+        self.store[0, row, place] = key[row, column]
+        self.store[1, row, place] = value[row, column]
 
     def _read(self, query: Heads, keys: Heads, values: Heads, positions: Positions) -> Heads:
-        lasting, columns = self.first.shape[2], keys.shape[1]
+        columns = keys.shape[1]
         ages = positions[:, -1:] + 1
         place = torch.arange(columns, device=keys.device) - columns + ages
-        store = torch.arange(lasting, device=keys.device).expand(len(place), -1)
+        store = self.lasting[: self.store.shape[2]]
         # a position in both is read from the store
-        place = torch.cat([store, torch.where(place < lasting, -1, place)], dim=1)
+        place = place.masked_fill(torch.isin(place, store), -1)
+        place = torch.cat([store.expand(len(place), -1), place], dim=1)
         keys, values = (
-            torch.cat([old, new], dim=1) for old, new in zip(self.first, (keys, values), strict=True)
+            torch.cat([old[:, : len(store)], new], dim=1)
+            for old, new in zip(self.store, (keys, values), strict=True)
         )
         allowed = self._allowed(positions, place, query.shape[2])
         blind = ~allowed.any(-1, keepdim=True)
@@ -89,24 +101,41 @@ class PatternCache:
             )
         return torch.cat(masks, dim=1) & (k >= 0)[:, None]
 
-    def _forget(self, heads: int) -> None:
-        reaches = [pattern.reach() for pattern, _ in self.patterns.groups(heads, causal=True)]
-        if None in reaches:
+    def _forget(self, positions: Positions) -> None:
+        kept = _reach(self.patterns)
+        if kept is None or self.recent.filled <= kept + _SLACK:
             return
-        kept = max(reach for reach in reaches if reach is not None)
-        if self.recent.filled > kept + _SLACK:
+        # no row may have a query before it that sees all
+        if int(positions[:, -1].min()) + 1 >= max(pattern.waiting() for pattern in self.patterns.patterns):
             rows = torch.arange(self.recent.keys.shape[1], device=self.recent.keys.device)
             self.recent = self.recent.select(rows, kept)
 
     def select(self, rows: Int[Tensor, "kept"], columns: int) -> "PatternCache":
         """Those rows, with their last `columns` columns at most."""
         recent = self.recent.select(rows, min(columns, self.recent.filled))
-        return PatternCache(self.patterns, recent, self.first.index_select(1, rows))
+        return PatternCache(self.patterns, recent, self.lasting, self.store.index_select(1, rows))
 
     def join(self, other: "PatternCache") -> "PatternCache":
         """The rows of both, this one's first."""
-        first = torch.cat([self.first, other.first], dim=1)
-        return PatternCache(self.patterns, self.recent.join(other.recent), first)
+        reached = max(self.store.shape[2], other.store.shape[2])
+        store = torch.cat([_widened(cache.store, reached) for cache in (self, other)], dim=1)
+        return PatternCache(self.patterns, self.recent.join(other.recent), self.lasting, store)
+
+
+def _reach(patterns: HeadPatterns) -> int | None:
+    """How many columns a coming query may see; None: any number."""
+    reaches = [pattern.reach() for pattern in patterns.patterns]
+    return None if None in reaches else max(reach for reach in reaches if reach is not None)
+
+
+def _widened(store: Tensor, reached: int) -> Tensor:
+    """With room for so many positions, and half as many as it had where it has to grow."""
+    _, rows, room, heads, size = store.shape
+    if reached <= room:
+        return store
+    return torch.cat(
+        [store, store.new_zeros(2, rows, max(reached, room * 3 // 2) - room, heads, size)], dim=2
+    )
 
 
 @dataclass

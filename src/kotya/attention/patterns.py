@@ -136,12 +136,23 @@ class Pattern(ABC):
         """Whether between two texts it stands in proportion to their lengths."""
         return False
 
+    def knows_the_end(self) -> bool:
+        """Whether what two positions see of each other may change when their text grows."""
+        return False
+
     def reach(self) -> int | None:
-        """How many positions back a later query of the same text may see, `lasting` ones aside; None: any number."""
+        """How many positions back a causal query may see, `lasting` ones aside; None: any number.
+
+        This is of queries from `waiting` on.
+        """
         return None
 
-    def lasting(self) -> int:
-        """So many first positions are seen from any distance."""
+    def lasting(self) -> tuple[int, ...]:
+        """The positions that are seen from any distance, in order."""
+        return ()
+
+    def waiting(self) -> int:
+        """Up to which position there are queries that may see all that came before."""
         return 0
 
 
@@ -266,7 +277,10 @@ class Window(Pattern):
 
 @dataclass(frozen=True)
 class Global(Pattern):
-    """Some positions see all and are seen by all: the first so many, or those that are named."""
+    """Some positions see all and are seen by all: the first so many, or those that are named.
+
+    Those that a text does not reach are not there; it may grow to them.
+    """
 
     positions: int | tuple[int, ...]
 
@@ -274,11 +288,6 @@ class Global(Pattern):
         named = self.positions if isinstance(self.positions, tuple) else (self.positions,)
         if min(named, default=0) < 0:
             raise KotyaError(f"{self}: positions are counted from 0")
-
-    def check(self, place: Place) -> None:
-        highest = max(self.positions, default=-1) if isinstance(self.positions, tuple) else -1
-        if highest >= place.keys:
-            raise KotyaError(f"the global position {highest} is past the end of a text of {place.keys}")
 
     def among(self, position: Positions, length: int) -> Allowed:
         """Whether they are global in a text of that length."""
@@ -296,20 +305,20 @@ class Global(Pattern):
         held = []
         for cut, number in ((grid.queries, query), (grid.keys, key)):
             every = torch.tensor(self.wide_of(cut.length), dtype=torch.long)
-            counts = torch.bincount(cut.of(every[every < cut.length]), minlength=cut.count + 1)[number]
+            counts = torch.bincount(cut.of(every), minlength=cut.count + 1)[number]
             held.append((counts, torch.where(counts > 0, number, -1)))
         (queries, which), (keys, of) = held
         some = (queries > 0) | (keys > 0)
         return self.of_kind(~some, (queries == grid.queries.size) | (keys == grid.keys.size), which, of)
 
     def wide_of(self, length: int) -> tuple[int, ...]:
-        """The global positions of a text."""
-        return (
-            tuple(range(min(self.positions, length))) if isinstance(self.positions, int) else self.positions
-        )
+        """The global positions of a text, in order."""
+        if isinstance(self.positions, int):
+            return tuple(range(min(self.positions, length)))
+        return tuple(position for position in sorted({*self.positions}) if position < length)
 
     def wide(self, place: Place) -> tuple[int, ...]:
-        return tuple(position for position in self.wide_of(place.queries) if position < place.queries)
+        return self.wide_of(place.queries)
 
     def narrow(self) -> "Pattern":
         return Seen(self)
@@ -317,8 +326,16 @@ class Global(Pattern):
     def reach(self) -> int | None:
         return 0
 
-    def lasting(self) -> int:
-        return self.positions if isinstance(self.positions, int) else max(self.positions, default=-1) + 1
+    def lasting(self) -> tuple[int, ...]:
+        return (
+            tuple(range(self.positions))
+            if isinstance(self.positions, int)
+            else tuple(sorted({*self.positions}))
+        )
+
+    def waiting(self) -> int:
+        # what the first so many see at all is lasting
+        return 0 if isinstance(self.positions, int) else max(self.positions, default=-1) + 1
 
 
 @dataclass(frozen=True)
@@ -365,6 +382,12 @@ class _Two(Pattern):
     def proportional(self) -> bool:
         return self.one.proportional() or self.other.proportional()
 
+    def knows_the_end(self) -> bool:
+        return self.one.knows_the_end() or self.other.knows_the_end()
+
+    def waiting(self) -> int:
+        return max(self.one.waiting(), self.other.waiting())
+
     def wide(self, place: Place) -> tuple[int, ...]:
         return tuple(sorted({*self.one.wide(place), *self.other.wide(place)}))
 
@@ -391,8 +414,8 @@ class Either(_Two):
         one, other = self.one.reach(), self.other.reach()
         return None if one is None or other is None else max(one, other)
 
-    def lasting(self) -> int:
-        return max(self.one.lasting(), self.other.lasting())
+    def lasting(self) -> tuple[int, ...]:
+        return tuple(sorted({*self.one.lasting(), *self.other.lasting()}))
 
 
 class Both(_Two):
@@ -417,7 +440,7 @@ class Both(_Two):
         reaches = [reach for reach in (self.one.reach(), self.other.reach()) if reach is not None]
         return min(reaches, default=None)
 
-    def lasting(self) -> int:
-        one, other = self.one, self.other
-        # what only one of them sees from afar, both do not see
-        return max((part.lasting() for part in (one, other)), default=0)
+    def lasting(self) -> tuple[int, ...]:
+        # past the shorter reach all must be lasting in that part
+        parts = [part for part in (self.one, self.other) if part.reach() == self.reach()]
+        return tuple(sorted(set.intersection(*({*part.lasting()} for part in parts))))
