@@ -19,7 +19,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from kotya.adapt.place import Part
+from kotya.adapt.place import Part, kept_in
 from kotya.config import Config, DropoutRate
 from kotya.dropout import Dropout
 
@@ -58,15 +58,16 @@ class BottleneckConfig(Config):
 
 
 class Bottleneck(Part):
-    """One adapter: behind a layer, or beside it."""
+    """One adapter: behind a layer, or beside it. `beside`: a weight of the base, whose device and type it shares."""
 
-    def __init__(self, config: BottleneckConfig, inputs: int, outputs: int, device: torch.device) -> None:
+    def __init__(self, config: BottleneckConfig, inputs: int, outputs: int, beside: Tensor) -> None:
         super().__init__()
         self.parallel = config.kind == "parallel"
         self.activation: Callable[[Tensor], Tensor] = _ACTIVATIONS[config.activation]
         self.scale = config.scale or (4.0 if self.parallel else 1.0)
-        self.down = nn.Linear(inputs if self.parallel else outputs, config.size, device=device)
-        self.up = nn.Linear(config.size, outputs, device=device)
+        like: dict[str, Any] = {"device": beside.device, "dtype": kept_in(beside)}
+        self.down = nn.Linear(inputs if self.parallel else outputs, config.size, **like)
+        self.up = nn.Linear(config.size, outputs, **like)
         self.dropout = Dropout(config.dropout)
         for layer in (self.down, self.up):
             nn.init.trunc_normal_(layer.weight, std=_STD, a=-2 * _STD, b=2 * _STD)
@@ -76,5 +77,10 @@ class Bottleneck(Part):
         self, x: Float[Tensor, "*rows inputs"], y: Float[Tensor, "*rows outputs"], base: nn.Module
     ) -> Float[Tensor, "*rows outputs"]:
         read = x if self.parallel else y
-        added: Tensor = self.dropout(self.up(self.activation(self.down(read))))
+        added: Tensor = self.dropout(_product(self.up, self.activation(_product(self.down, read))))
         return y + (added if self.scale == 1.0 else self.scale * added)
+
+
+def _product(layer: nn.Linear, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
+    """In the type of its input, whatever the weights are kept in."""
+    return F.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))

@@ -29,6 +29,12 @@ NAME = "adapter"
 """What an adapter is called in its model where there is only one, and in its folder."""
 NORM = "*_residual.norm"
 """The norms that adapters train: those around the layers of a block."""
+_STOPPED = "stopped by adapters"
+"""The attribute of a model that has the names of the weights that were trained until an adapter came."""
+
+
+class SamePlace(KotyaError):
+    """Two adapters that each can be attached alone, and not both at once."""
 
 
 class HeadConfig(Config):
@@ -46,8 +52,8 @@ def attach(model: nn.Module, config: AdaptConfig, *, fresh: Iterable[str] = (), 
     """Put an adapter into the model, in place, and freeze all but it and the `fresh` weights, those the base lacks.
 
     Several may be attached, one after the other, each by its own name; what is trained is the last one.
-    Raises KotyaError, with the model as it was, for a target that names nothing, a rank larger than the layer, and for
-    two adapters at one place of which one is added to a weight and the other to an output.
+    Raises KotyaError, with the model as it was, for a target that names nothing and a rank larger than the layer;
+    SamePlace for two adapters at one place of which one is added to a weight and the other to an output.
     """
     fresh = set(fresh)
     found = targets(model, config, fresh=fresh)
@@ -57,8 +63,7 @@ def attach(model: nn.Module, config: AdaptConfig, *, fresh: Iterable[str] = (), 
     if not isinstance(config, HeadConfig):
         for target in found:
             _check(_layer(model, target), target, config)
-    for parameter_name, parameter in model.named_parameters():
-        parameter.requires_grad_(parameter.requires_grad and parameter_name in fresh)
+    _freeze(model, fresh)
     if config.held == "int8":
         _hold(model, fresh)
     if not isinstance(config, HeadConfig):
@@ -106,30 +111,38 @@ def trains_norms(config: AdaptConfig) -> bool:
 def own(model: nn.Module, name: str = NAME, *, fresh: Iterable[str] = ()) -> dict[str, nn.Parameter]:
     """The weights that are an adapter's: in its parts, and the fresh ones. In the folder they go by these names."""
     mark, fresh = f".parts.{name}.", set(fresh)
-    tables = ".parametrizations."
+    tables = {
+        full for full, one in model.named_modules() if isinstance(one, LowRankTable) and one.name == name
+    }
     return {
         _plain(full.replace(mark, f".parts.{NAME}.")): parameter
         for full, parameter in model.named_parameters()
-        if mark in full or full in fresh or (tables in full and not full.endswith(".original"))
+        if mark in full or full in fresh or full.rpartition(".")[0] in tables
     }
 
 
 def detach(model: nn.Module) -> None:
-    """Take every adapter away: the modules of the base stand where they stood, and were never written to."""
+    """Take every adapter away: the modules of the base stand where they stood, and were never written to.
+
+    What was trained before is trained again. Raises KotyaError for a base held in int8, whose weights are gone.
+    """
+    _check_whole(model)
     for name, place in reversed(places(model).items()):  # inner ones first
         _set(model, name, place.base)
     for module in list(model.modules()):
         for table in list(getattr(module, "parametrizations", {})):
             parametrize.remove_parametrizations(module, table, leave_parametrized=False)
+    _thaw(model)
 
 
 @torch.no_grad()
 def absorb(model: nn.Module) -> None:
     """Make the adapters part of the model, in place: a model of the base's kind, with changed weights.
 
-    Raises KotyaError for bottlenecks, which are layers of their own, and for an embedding that shares its matrix with
-    what it does not change.
+    Raises KotyaError for bottlenecks, which are layers of their own, for an embedding that shares its matrix with
+    what it does not change, and for a base held in int8.
     """
+    _check_whole(model)
     found = places(model)
     uses = Counter(id(one) for module in model.modules() for one in module.parameters(recurse=False))
     for name, parameter in model.named_parameters():
@@ -161,6 +174,7 @@ def absorb(model: nn.Module) -> None:
             changed = getattr(module, table).detach().clone()
             parametrize.remove_parametrizations(module, table, leave_parametrized=False)
             setattr(module, table, nn.Parameter(changed))
+    _thaw(model)
 
 
 def _matching(model: nn.Module, pattern: str) -> list[str]:
@@ -221,7 +235,7 @@ def _check(module: nn.Module, target: str, config: LoRAConfig | BottleneckConfig
     table = _table(module)
     if isinstance(config, LoRAConfig) and table is not None:
         if parametrize.is_parametrized(module, table):
-            raise KotyaError(
+            raise SamePlace(
                 f"{target}: two adapters that cannot stand at one place, both change the whole table"
             )
         if config.dora:
@@ -230,7 +244,7 @@ def _check(module: nn.Module, target: str, config: LoRAConfig | BottleneckConfig
         return
     linear = isinstance(config, LoRAConfig)
     if isinstance(module, Adapted | AdaptedLinear) and isinstance(module, AdaptedLinear) != linear:
-        raise KotyaError(
+        raise SamePlace(
             f"{target}: two adapters that cannot stand at one place, one changes the weight and one the output"
         )
     base = _base(module)
@@ -242,7 +256,7 @@ def _put(model: nn.Module, target: str, name: str, config: LoRAConfig | Bottlene
     module = _layer(model, target)
     table = _table(module)
     if isinstance(config, LoRAConfig) and table is not None:
-        parametrization = LowRankTable(config, getattr(module, table))
+        parametrization = LowRankTable(config, getattr(module, table), name)
         parametrize.register_parametrization(module, table, parametrization, unsafe=True)
         return
     place = _place(model, target, linear=isinstance(config, LoRAConfig))
@@ -254,7 +268,7 @@ def _put(model: nn.Module, target: str, name: str, config: LoRAConfig | Bottlene
     else:
         widths = _widths(base)
         assert widths is not None
-        part = Bottleneck(config, *widths, next(chain(base.parameters(), base.buffers())).device)
+        part = Bottleneck(config, *widths, next(chain(base.parameters(), base.buffers())))
     place.parts[name] = part
 
 
@@ -271,6 +285,31 @@ def _place(model: nn.Module, target: str, *, linear: bool) -> Adapted | AdaptedL
         made = Adapted(module)
     _set(model, target, made)
     return made
+
+
+def _freeze(model: nn.Module, fresh: set[str]) -> None:
+    """Train only the fresh weights; the model notes what of its own was trained until now."""
+    stopped: set[str] = vars(model).setdefault(_STOPPED, set())
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and name not in fresh:
+            parameter.requires_grad_(False)
+            if _of_model(name) and ".parametrizations." not in name:
+                stopped.add(_plain(name))
+
+
+def _thaw(model: nn.Module) -> None:
+    """Once no adapter is there any more, train what was trained before the first."""
+    for name in vars(model).pop(_STOPPED, ()):
+        model.get_parameter(name).requires_grad_(True)
+
+
+def _check_whole(model: nn.Module) -> None:
+    """Raises KotyaError where weights of the base are held in int8 and nowhere else."""
+    for name, module in model.named_modules():
+        if isinstance(module, Int8Linear):
+            raise KotyaError(
+                f"{name.removesuffix('.base')}: held in int8, which cannot be undone; load the base again"
+            )
 
 
 def _hold(model: nn.Module, fresh: set[str]) -> None:

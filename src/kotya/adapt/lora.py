@@ -8,8 +8,7 @@ forms BA; an embedding and what multiplies by a weight itself (the recurrent ker
 """
 
 import math
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -18,7 +17,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from kotya.adapt.place import WeightPart
+from kotya.adapt.place import WeightPart, chosen, kept_in
 from kotya.config import Config, DropoutRate
 from kotya.dropout import Dropout
 from kotya.errors import KotyaError
@@ -63,31 +62,34 @@ class LowRank(WeightPart):
     def __init__(self, config: LoRAConfig, base: nn.Linear) -> None:
         super().__init__()
         self.scale, self.dropout = config.scale, Dropout(config.dropout)
-        like: dict[str, Any] = {"device": base.weight.device, "dtype": torch.float32}
+        like: dict[str, Any] = {"device": base.weight.device, "dtype": kept_in(base.weight)}
         self.down = nn.Parameter(torch.empty(config.rank, base.in_features, **like))
         self.up = nn.Parameter(torch.zeros(base.out_features, config.rank, **like))
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
-        length = base.weight.detach().float().norm(dim=1) if config.dora else None
+        length = base.weight.detach().to(self.up.dtype).norm(dim=1) if config.dora else None
         self.length = nn.Parameter(length) if length is not None else None
 
     def weight(self, base: Float[Tensor, "outputs inputs"]) -> Float[Tensor, "outputs inputs"]:
         changed = self._sum(base)
-        return changed if self.length is None else changed * self._factor(changed)[:, None]
+        if self.length is not None:
+            changed = changed * self._factor(changed)[:, None]
+        return changed.to(base.dtype)
 
     def forward(
         self, x: Float[Tensor, "*rows inputs"], y: Float[Tensor, "*rows outputs"], base: nn.Module
     ) -> Float[Tensor, "*rows outputs"]:
         assert isinstance(base, nn.Linear)
-        low = F.linear(self.dropout(x), self.down)
+        low, up = F.linear(self.dropout(x), self.down.to(x.dtype)).to(y.dtype), self.up.to(y.dtype)
+        # one product with the sum: y + s·(low Bᵀ)
+        rows = torch.addmm(
+            y.reshape(-1, base.out_features), low.reshape(-1, low.shape[-1]), up.t(), alpha=self.scale
+        )
+        changed = rows.view_as(y)
         if self.length is None:
-            # one product with the sum: y + s·(low Bᵀ)
-            flat = torch.addmm(
-                y.flatten(0, -2), low.flatten(0, -2).to(y.dtype), self.up.t().to(y.dtype), alpha=self.scale
-            )
-            return flat.view_as(y)
+            return changed
         bias = 0.0 if base.bias is None else base.bias.to(y.dtype)
         factor = self._factor(self._sum(base.weight)).to(y.dtype)
-        return (y - bias + self.scale * F.linear(low, self.up)) * factor + bias
+        return (changed - bias) * factor + bias
 
     def _sum(self, base: Float[Tensor, "outputs inputs"]) -> Float[Tensor, "outputs inputs"]:
         """V, in the type of the weights whatever the rest is computed in."""
@@ -95,23 +97,33 @@ class LowRank(WeightPart):
             return torch.addmm(base.to(self.up.dtype), self.up, self.down, alpha=self.scale)
 
     def _factor(self, before: Float[Tensor, "outputs inputs"]) -> Float[Tensor, "outputs"]:
-        """m / ‖V‖; the norm has no gradient (section 4.3 of the paper)."""
+        """m / ‖V‖; the norm has no gradient (section 4.3 of the paper).
+
+        A row of zeros has no direction: its factor is 1, so that it stays zero, and B learns as in plain LoRA.
+        """
         assert self.length is not None
-        factor: Tensor = self.length / before.detach().norm(dim=1)
+        norm = before.detach().norm(dim=1)
+        none = norm == 0
+        factor: Tensor = self.length.masked_fill(none, 1.0) / norm.masked_fill(none, 1.0)
         return factor
 
 
 class LowRankTable(nn.Module):
-    """E' = E + (α/r)(BA)ᵀ for a table of embeddings, a row a piece; a parametrisation of torch's."""
+    """E' = E + (α/r)(BA)ᵀ for a table of embeddings, a row a piece; a parametrisation of torch's.
 
-    def __init__(self, config: LoRAConfig, table: Float[Tensor, "pieces size"]) -> None:
+    `name`: of the adapter that it belongs to.
+    """
+
+    def __init__(self, config: LoRAConfig, table: Float[Tensor, "pieces size"], name: str) -> None:
         super().__init__()
-        self.scale = config.scale
-        like: dict[str, Any] = {"device": table.device, "dtype": torch.float32}
+        self.scale, self.name = config.scale, name
+        like: dict[str, Any] = {"device": table.device, "dtype": kept_in(table)}
         self.down = nn.Parameter(torch.zeros(config.rank, table.shape[0], **like))
         self.up = nn.Parameter(torch.randn(table.shape[1], config.rank, **like))
 
     def forward(self, table: Float[Tensor, "pieces size"]) -> Float[Tensor, "pieces size"]:
+        if not chosen(self.name):
+            return table
         return torch.addmm(
             table, self.down.t().to(table.dtype), self.up.t().to(table.dtype), alpha=self.scale
         )
@@ -123,31 +135,14 @@ def check_rank(rank: int, shape: Sequence[int], name: str) -> None:
         raise KotyaError(f"{name}: a rank of {rank} is larger than the layer, {shape[0]} × {shape[1]}")
 
 
-def combined(
-    configs: Sequence[LoRAConfig], tensors: Sequence[dict[str, Tensor]], weights: Sequence[float]
-) -> tuple[LoRAConfig, dict[str, Tensor]]:
-    """One LoRA whose change is Σ w_i (α_i/r_i) B_i A_i, exactly: ranks side by side.
+def scaled(config: LoRAConfig, tensors: Mapping[str, Tensor], weight: float) -> dict[str, Tensor]:
+    """The tensors of a LoRA whose change is so many times that of this one.
 
-    Tensors are those of `down` and `up` by name. Raises KotyaError for what is no such sum: DoRA, norms, a head.
+    Raises KotyaError for one that is no such product: DoRA, norms, a head.
     """
-    if any(config.dora or config.norms for config in configs):
+    if config.dora or config.norms:
         raise KotyaError("only plain LoRAs add up: DoRA and trained norms do not")
-    others = [name for one in tensors for name in one if name.rpartition(".")[2] not in ("down", "up")]
-    if others:
-        raise KotyaError(f"only LoRAs without weights of their own beside them add up; one has {others[0]}")
-    places = list(dict.fromkeys(name.rpartition(".")[0] for one in tensors for name in one))
-    ranks = [config.rank for config in configs]
-    total: dict[str, Tensor] = {}
-    for place in places:
-        downs, ups = [], []
-        known = next(one for one in tensors if f"{place}.down" in one)
-        for config, one, weight in zip(configs, tensors, weights, strict=True):
-            down, up = known[f"{place}.down"], known[f"{place}.up"]
-            down = one.get(f"{place}.down", down.new_zeros(config.rank, down.shape[1]))
-            up = one.get(f"{place}.up", up.new_zeros(up.shape[0], config.rank))
-            downs.append(down)
-            ups.append(up * (weight * config.scale))
-        total[f"{place}.down"], total[f"{place}.up"] = torch.cat(downs), torch.cat(ups, dim=1)
-    targets = tuple(dict.fromkeys(re.split(r"\.(?:parts|parametrizations)\.", place)[0] for place in places))
-    rank = sum(ranks)
-    return LoRAConfig(kind="lora", rank=rank, alpha=float(rank), targets=targets), total
+    for name in tensors:
+        if name.rpartition(".")[2] not in ("down", "up"):
+            raise KotyaError(f"only LoRAs without weights of their own beside them add up; one has {name}")
+    return {name: one * weight if name.endswith(".up") else one for name, one in tensors.items()}

@@ -72,6 +72,18 @@ def routed(route: Route | str) -> Iterator[None]:
         _ROUTE.reset(token)
 
 
+def chosen(name: str) -> bool:
+    """Whether the adapter of that name works here where one works on all rows."""
+    route = _ROUTE.get()
+    assert not isinstance(route, Route)  # what is one for all rows is none of several adapters'
+    return route is None or route == name
+
+
+def kept_in(weight: Tensor) -> torch.dtype:
+    """The type of an adapter's weights beside such a one of the base: float32 at least."""
+    return torch.promote_types(weight.dtype, torch.float32)
+
+
 def _one(parts: nn.ModuleDict, route: str | None) -> Part | None:
     """The part that works on all rows; None where the adapter that was chosen has none here."""
     if route is None:

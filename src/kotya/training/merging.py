@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kotya import folder as folders
-from kotya.adapt.attach import AdaptConfig, absorb
-from kotya.adapt.lora import LoRAConfig, combined
+from kotya.adapt.attach import absorb, attach, own
+from kotya.adapt.lora import LoRAConfig, scaled
 from kotya.errors import KotyaError
 from kotya.models.empty import build_empty
 from kotya.tasks.settings import AdapterOf
@@ -24,24 +24,27 @@ def merge(adapters: Sequence[tuple[Path, float]], output: Path, *, base: Path | 
     config = folders.read_config(first)
     adapter = adapter_of(first)
     origin = folders.base_of(first, adapter, base)
-    change: AdaptConfig = adapter.adapt.model_copy(
-        update={"held": "float32"}
-    )  # the whole weights are at hand
-    tensors = folders.read_weights(first / folders.WEIGHTS)
+    for path, _ in others:
+        folders.base_of(path, adapter_of(path), origin)
+        if folders.read_config(path).task != config.task:
+            raise KotyaError(f"{path}: its task is not that of {first}; only LoRAs of one task add up")
+    read = [folders.read_weights(path / folders.WEIGHTS) for path, _ in adapters]
     if others or weight != 1.0:
-        for path, _ in others:
-            if (
-                folders.base_of(path, adapter_of(path), origin)
-                and folders.read_config(path).task != config.task
-            ):
-                raise KotyaError(f"{path}: its task is not that of {first}; only LoRAs of one task add up")
-        changes = [plain_lora(path) for path, _ in adapters]
-        read = [folders.read_weights(path / folders.WEIGHTS) for path, _ in adapters]
-        change, tensors = combined(changes, read, [one for _, one in adapters])
+        read = [
+            scaled(plain_lora(path), tensors, one)
+            for (path, one), tensors in zip(adapters, read, strict=True)
+        ]
+    # the whole weights are at hand
+    changes = [adapter_of(path).adapt.model_copy(update={"held": "float32"}) for path, _ in adapters]
     vocabularies = folders.read_vocabularies(origin)
     model = build_empty(lambda: config.build(vocabularies))
-    folders.adapt(model, change, tensors, origin, first / folders.WEIGHTS)
+    folders.adapt(model, changes[0], read[0], origin, first / folders.WEIGHTS)
     absorb(model)
+    for (path, _), change, tensors in zip(others, changes[1:], read[1:], strict=True):
+        attach(model, change)
+        folders.check_numbers(tensors, path / folders.WEIGHTS)
+        folders.fill(own(model), tensors, path / folders.WEIGHTS)
+        absorb(model)
     folders.create(
         output,
         config=config.model_copy(update={"adapter": None}),
