@@ -1,12 +1,13 @@
 """The model folder: config.json, model.safetensors, tokenizer.json (or one a side), recipe.yaml.
 
-The folder of an adapter holds what it adds to another folder, its base, which it knows by a hash of the weights: the
-head, the adapter's own layers, trained norms. Vocabulary and all other weights are the base's.
+The folder of an adapter holds what it adds to another folder, its base, which it knows by a hash of weights and
+vocabulary: the head, the adapter's own layers, trained norms. Vocabulary and all other weights are the base's.
 
 No pickle is ever loaded. Everything is written under another name first and renamed when it is whole and
 on the disk, so that a folder is the old one or the new one, whatever is killed when.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -155,8 +156,8 @@ def load(
     model = build_empty(lambda: config.build(vocabularies))
     place = find_device(device)
     tensors = read_weights(path / WEIGHTS)
-    check_numbers(tensors, path / WEIGHTS)
     if config.adapter is None:
+        check_numbers(tensors, path / WEIGHTS)
         assign(model, tensors, path / WEIGHTS)
     else:
         adapt(model, config.adapter.adapt, tensors, origin, path / WEIGHTS)
@@ -176,8 +177,9 @@ def adapt(
     """Make a model built without memory that of a base with an adapter, whose weights are `tensors`, read from `path`.
 
     `encoder`: of another model over the same base, to which the adapter is added by its `name`.
-    Raises KotyaError where they are not those it needs.
+    Raises KotyaError where they are not those it needs, Fault where one is not a number.
     """
+    check_numbers(tensors, path)
     taken = base_weights(model, base)
     # what the folder holds comes before what the base has: an imported adapter may bring a pooler
     fresh = trained_beside(model, taken.keys() - tensors.keys())
@@ -227,7 +229,14 @@ def trained_beside(model: nn.Module, taken: Iterable[str]) -> list[str]:
 def describe_base(base: Path, run: Path, config: AdaptConfig) -> AdapterOf:
     """What the folder of an adapter says of its base."""
     lies = os.path.relpath(base.resolve(), run.resolve())
-    return AdapterOf(base=lies, content=content_hash(base / WEIGHTS), adapt=config)
+    return AdapterOf(base=lies, content=base_content(base), adapt=config)
+
+
+def base_content(base: Path) -> str:
+    """A hash of what an adapter takes from its base: weights and vocabularies."""
+    files = [base / WEIGHTS, *sorted(base.glob("*tokenizer.json"))]
+    parts = [(path.name, content_hash(path)) for path in files]
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
 def base_of(path: Path, adapter: AdapterOf, given: Path | None = None) -> Path:
@@ -235,12 +244,12 @@ def base_of(path: Path, adapter: AdapterOf, given: Path | None = None) -> Path:
     base = given if given is not None else path / adapter.base
     if not (base / WEIGHTS).exists():
         raise KotyaError(
-            f"{path}: an adapter whose base was {base}, where there is no model; say where: --base "
-            "(going on with its training: base=FOLDER)"
+            f"{path}: an adapter whose base was {base}, where there is no model; say where: --base or, to a "
+            "command without it, adapter.base in its config.json (going on with its training: base=FOLDER)"
         )
-    if content_hash(base / WEIGHTS) != adapter.content:
+    if base_content(base) != adapter.content:
         raise KotyaError(
-            f"{path}: an adapter for another base: the weights of {base} are not those it was made for"
+            f"{path}: an adapter for another base: weights or vocabulary of {base} are not those it was made for"
         )
     return base
 

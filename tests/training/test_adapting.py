@@ -14,9 +14,10 @@ from safetensors.torch import load_file
 import kotya
 from kotya import folder as folders
 from kotya import recipe as recipes
+from kotya.adapt.attach import own
 from kotya.adapt.place import AdaptedLinear, places
 from kotya.cli.main import run as command
-from kotya.errors import KotyaError
+from kotya.errors import Fault, KotyaError
 from kotya.inference.adapted import Adapters
 from kotya.inference.benchmark import training_step
 from kotya.inference.classifier import Classifier
@@ -25,6 +26,7 @@ from kotya.inference.ranker import Ranker
 from kotya.inference.tagger import Tagger
 from kotya.inference.translator import Translator
 from kotya.training.averaging import average
+from kotya.training.loop import Loop, Outcome
 from kotya.training.merging import merge
 from kotya.training.progress import Silent
 from kotya.training.run import train
@@ -87,16 +89,43 @@ def test_the_folder_holds_what_the_base_has_not_and_names_it(made: Path) -> None
     assert all(tensor.dtype == torch.float32 for tensor in kept.values())
 
 
-def test_it_learns_and_the_frozen_weights_are_those_of_the_base(made: Path) -> None:
-    loaded = folders.load(made / "classification-lora")
+@pytest.mark.parametrize("adapt", [LORA, HOULSBY])
+def test_after_the_loop_the_frozen_weights_are_those_of_the_base(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapt: dict[str, Any]
+) -> None:
+    """In the model that was trained: the folder does not hold them."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(made / "cache"))
+    models = []
+
+    def watched(loop: Loop) -> Outcome:
+        models.append(loop.model)
+        return trained(loop)
+
+    trained = Loop.train
+    monkeypatch.setattr(Loop, "train", watched)
+    plan = on_base(
+        content(tmp_path, "classification", updates=4, evaluate_every=2, weight_decay=0.1),
+        made / "bert",
+        adapt,
+    )
+    train(recipes.parse(plan, "test"), tmp_path / "run", reporter=Silent())
     base = load_file(made / "bert" / "model.safetensors")
-    frozen = {
-        name.replace(".base.", "."): tensor
-        for name, tensor in loaded.model.named_parameters()
-        if name.startswith("encoder.") and ".parts." not in name
-    }
-    assert frozen.keys() == {name for name in base if name.startswith("encoder.")}
-    assert all(torch.equal(base[name], tensor) for name, tensor in frozen.items())
+    (model,) = models
+    live = {name.replace(".base.", "."): one.detach() for name, one in model.named_parameters()}
+    encoder = {name for name in base if name.startswith("encoder.")}
+    assert encoder <= live.keys()
+    assert not any(
+        one.requires_grad for name, one in model.named_parameters() if name.replace(".base.", ".") in encoder
+    )
+    assert all(torch.equal(base[name], live[name]) for name in encoder)
+    learned = own(model, fresh=["head.weight", "head.bias"])
+    stored = load_file(tmp_path / "run" / "model.safetensors")
+    assert stored.keys() == learned.keys()
+    assert all(torch.equal(stored[name], one) for name, one in learned.items())
+    assert all(one.any() for name, one in learned.items() if name.endswith((".up", ".up.weight")))
+
+
+def test_it_learns(made: Path) -> None:
     metrics = [
         json.loads(line)["dev"]
         for line in (made / "classification-lora" / "metrics.jsonl").read_text().splitlines()
@@ -154,6 +183,45 @@ def test_names_of_folders_and_how_the_base_is_held_are_each_adapters_own(made: P
     )
     models = kotya.load(made / "bert", adapters=[tmp_path / "train", rounded])
     assert list(models.answer([("train", PAIRS[0])])) == pytest.approx([expected], abs=1e-7)
+
+
+def test_adapters_whose_places_overlap_are_grouped(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(made / "cache"))
+    plan = on_base(
+        content(tmp_path, "classification", updates=2, evaluate_every=2),
+        made / "bert",
+        LORA | {"targets": ["attention.*"]},
+    )
+    train(recipes.parse(plan, "test"), tmp_path / "everywhere", reporter=Silent())
+    for names in (("everywhere", "relevance-houlsby"), ("relevance-houlsby", "everywhere")):
+        paths = [(tmp_path if name == "everywhere" else made) / name for name in names]
+        models = kotya.load(made / "bert", adapters=paths)
+        asked = [("relevance-houlsby", PAIRS[0]), ("everywhere", TEXTS[0]), ("relevance-houlsby", PAIRS[1])]
+        first, label, second = models.answer(asked)
+        ranker, classifier = kotya.load(made / "relevance-houlsby"), kotya.load(tmp_path / "everywhere")
+        assert isinstance(ranker, Ranker)
+        assert isinstance(classifier, Classifier)
+        assert [first, second] == pytest.approx(list(ranker.score(PAIRS)), abs=1e-6)
+        assert label.probabilities == pytest.approx(classifier.classify(TEXTS[0]).probabilities, abs=1e-6)
+
+
+def test_an_adapter_that_is_no_number_is_refused_alone_and_beside_others(made: Path, tmp_path: Path) -> None:
+    broken = shutil.copytree(made / "classification-lora", tmp_path / "broken")
+    tensors = load_file(broken / "model.safetensors")
+    name = next(name for name in tensors if name.endswith(".up"))
+    tensors[name][0, 0] = float("nan")
+    folders.save_weights(broken / "model.safetensors", tensors)
+    opened = [
+        lambda: kotya.load(broken, base=made / "bert"),
+        lambda: kotya.load(made / "bert", adapters=[broken, made / "relevance-houlsby"]),
+        lambda: merge([(broken, 1.0)], tmp_path / "whole", base=made / "bert"),
+    ]
+    for one in opened:
+        with pytest.raises(Fault, match="is not a number"):
+            one()
+    assert not (tmp_path / "whole").exists()
 
 
 def test_adapters_that_cannot_share_a_batch_are_asked_one_by_one(
@@ -225,6 +293,17 @@ def test_another_base_is_refused_and_a_moved_one_is_found_again(made: Path, tmp_
         kotya.load(tmp_path / "adapter", base=tmp_path / "other")
     with pytest.raises(KotyaError, match="an adapter for another base"):
         kotya.load(tmp_path / "other", adapters=[tmp_path / "adapter"])
+    shutil.copytree(
+        made / "bert", tmp_path / "swapped"
+    )  # the same weights, and two pieces that changed places
+    file = tmp_path / "swapped" / "tokenizer.json"
+    written = json.loads(file.read_text(encoding="utf-8"))
+    pieces = written["model"]["vocab"]
+    one, other = list(pieces)[-2:]
+    pieces[one], pieces[other] = pieces[other], pieces[one]
+    file.write_text(json.dumps(written), encoding="utf-8")
+    with pytest.raises(KotyaError, match="weights or vocabulary of .* are not those it was made for"):
+        kotya.load(tmp_path / "adapter", base=tmp_path / "swapped")
     with pytest.raises(KotyaError, match="a whole model, no adapter"):
         kotya.load(made / "bert", adapters=[made / "bert"])
     with pytest.raises(KotyaError, match=r"a whole model; --base .* is for an adapter's"):
@@ -373,7 +452,15 @@ def test_from_the_command_line(
     flags = ["--task", "classification", "--data", str(data), "--base", str(made / "bert"), "-o", str(out)]
     assert command(["train", *flags, "adapt.kind=lora", "adapt.rank=2", "training.updates=3"]) == 0
     said = capsys.readouterr().err
-    assert re.search(r"adapter: 3\d\d of [\d,]+ parameters are trained \(\d\.\d\d %\)", said)
+    found = re.search(r"adapter: (\d+) of ([\d,]+) parameters .*\((.+) %\), (.+) MB on the disk", said)
+    assert found is not None
+    trained, whole = int(found[1]), int(found[2].replace(",", ""))
+    stored, kept = load_file(out / "model.safetensors"), folders.load(out).model
+    assert trained == sum(one.numel() for one in stored.values())
+    assert whole == sum(one.numel() for one in kept.parameters())
+    assert float(found[3]) == pytest.approx(100 * trained / whole, abs=0.005)
+    # what safetensors writes beside the numbers is their names
+    assert float(found[4]) == pytest.approx((out / "model.safetensors").stat().st_size / 1e6, abs=0.01)
     assert command(["merge", f"{out}=1", "--output", str(tmp_path / "whole")]) == 0
     for weight in ("much", "nan"):
         assert command(["merge", f"{out}={weight}", "--output", str(tmp_path / "no")]) == 2

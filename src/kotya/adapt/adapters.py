@@ -19,7 +19,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from kotya.adapt.place import Part, kept_in
+from kotya.adapt.place import Part
 from kotya.config import Config, DropoutRate
 from kotya.dropout import Dropout
 
@@ -65,7 +65,7 @@ class Bottleneck(Part):
         self.parallel = config.kind == "parallel"
         self.activation: Callable[[Tensor], Tensor] = _ACTIVATIONS[config.activation]
         self.scale = config.scale or (4.0 if self.parallel else 1.0)
-        like: dict[str, Any] = {"device": beside.device, "dtype": kept_in(beside)}
+        like: dict[str, Any] = {"device": beside.device, "dtype": beside.dtype}
         self.down = nn.Linear(inputs if self.parallel else outputs, config.size, **like)
         self.up = nn.Linear(config.size, outputs, **like)
         self.dropout = Dropout(config.dropout)
@@ -77,10 +77,5 @@ class Bottleneck(Part):
         self, x: Float[Tensor, "*rows inputs"], y: Float[Tensor, "*rows outputs"], base: nn.Module
     ) -> Float[Tensor, "*rows outputs"]:
         read = x if self.parallel else y
-        added: Tensor = self.dropout(_product(self.up, self.activation(_product(self.down, read))))
+        added: Tensor = self.dropout(self.up(self.activation(self.down(read))))
         return y + (added if self.scale == 1.0 else self.scale * added)
-
-
-def _product(layer: nn.Linear, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
-    """In the type of its input, whatever the weights are kept in."""
-    return F.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))

@@ -268,7 +268,8 @@ def _put(model: nn.Module, target: str, name: str, config: LoRAConfig | Bottlene
     else:
         widths = _widths(base)
         assert widths is not None
-        part = Bottleneck(config, *widths, next(chain(base.parameters(), base.buffers())))
+        numbers = (one for one in chain(base.parameters(), base.buffers()) if one.is_floating_point())
+        part = Bottleneck(config, *widths, next(numbers))
     place.parts[name] = part
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from kotya.adapt.place import WeightPart, chosen, kept_in
+from kotya.adapt.place import WeightPart, chosen
 from kotya.config import Config, DropoutRate
 from kotya.dropout import Dropout
 from kotya.errors import KotyaError
@@ -127,6 +127,11 @@ class LowRankTable(nn.Module):
         return torch.addmm(
             table, self.down.t().to(table.dtype), self.up.t().to(table.dtype), alpha=self.scale
         )
+
+
+def kept_in(weight: Tensor) -> torch.dtype:
+    """The type of what is trained beside such a weight: float32 at least, for small steps are lost in less."""
+    return torch.promote_types(weight.dtype, torch.float32)
 
 
 def check_rank(rank: int, shape: Sequence[int], name: str) -> None:

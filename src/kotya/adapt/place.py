@@ -79,11 +79,6 @@ def chosen(name: str) -> bool:
     return route is None or route == name
 
 
-def kept_in(weight: Tensor) -> torch.dtype:
-    """The type of an adapter's weights beside such a one of the base: float32 at least."""
-    return torch.promote_types(weight.dtype, torch.float32)
-
-
 def _one(parts: nn.ModuleDict, route: str | None) -> Part | None:
     """The part that works on all rows; None where the adapter that was chosen has none here."""
     if route is None:

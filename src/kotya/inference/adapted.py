@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from kotya import folder as folders
+from kotya.adapt.attach import SamePlace
 from kotya.adapt.place import Route, routed
 from kotya.attention.packed import Packing
 from kotya.errors import KotyaError
@@ -191,7 +192,12 @@ def share_encoder(
             return None
         built = build_empty(lambda config=config: config.build(vocabularies))  # type: ignore[misc]
         assert isinstance(built, SequenceModel)
-        folders.adapt(built, config.adapter.adapt, tensors, base, weights, name=called[name], encoder=encoder)
+        try:
+            folders.adapt(
+                built, config.adapter.adapt, tensors, base, weights, name=called[name], encoder=encoder
+            )
+        except SamePlace:  # no row takes both, but in one encoder both would have to stand
+            return None
         encoder = built.encoder
         models[name] = built
     for built in models.values():

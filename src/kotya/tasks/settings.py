@@ -90,7 +90,7 @@ class AdapterOf(Config):
     base: str
     """The folder of the base, as it lies from this one."""
     content: str
-    """A hash of the base's weights: with others the adapter means nothing."""
+    """A hash of the base's weights and vocabulary: with others the adapter means nothing."""
     adapt: AdaptConfig
 
 

@@ -1,5 +1,6 @@
 """A run from its recipe: prepare the task, make or reopen the folder, and hand both to the loop."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -61,7 +62,7 @@ def train(
         began = known.config.adapter if known is not None else of
         if began is None or began.content != of.content:
             raise KotyaError(
-                f"{run}: an adapter for another base: the weights of {base} are not those it began with"
+                f"{run}: an adapter for another base: weights or vocabulary of {base} are not those it began with"
             )
         config = config.model_copy(update={"adapter": of})
         if began != of:
@@ -73,7 +74,7 @@ def train(
             raise KotyaError(
                 f"adapt: nothing would be trained, this task has no head beside {base}; name another kind than head"
             )
-        reporter.say(weigh(learned, count))
+        reporter.say(weigh(learned, beside, count))
     if known is None:
         folders.create(run, config=config, vocabularies=prepared.vocabularies, recipe=recipe, tensors=None)
         note_data(recipe, run)
@@ -83,12 +84,17 @@ def train(
     return loop.train()
 
 
-def weigh(own: dict[str, nn.Parameter], count: int) -> str:
-    """What an adapter trains, and what it takes on the disk, for the person."""
-    trained = sum(parameter.numel() for parameter in own.values())
+def weigh(own: dict[str, nn.Parameter], fresh: Collection[str], count: int) -> str:
+    """What an adapter trains, and what it takes on the disk, for the person.
+
+    `count`: parameters of the model without it, the fresh ones among them.
+    """
+    kept = sum(parameter.numel() for parameter in own.values())
+    trained = sum(parameter.numel() for parameter in own.values() if parameter.requires_grad)
+    count += sum(parameter.numel() for name, parameter in own.items() if name not in fresh)
     return (
         f"adapter: {trained:,} of {count:,} parameters are trained ({100 * trained / count:.2f} %), "
-        f"{4 * trained / 1e6:.2f} MB on the disk"
+        f"{4 * kept / 1e6:.2f} MB on the disk"
     )
 
 
