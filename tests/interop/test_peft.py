@@ -31,7 +31,7 @@ from kotya.tasks.tagging import TaggingFolder
 from kotya.text.sequences import Encoded, encode
 from tiny_folders import change, texts, write
 
-FAMILIES = ("bert", "roberta", "distilbert", "modernbert")
+FAMILIES = ("bert", "roberta", "distilbert", "modernbert", "big_bird")
 LABELS = ["a", "b", "c"]
 CLASSES = {
     "SEQ_CLS": transformers.AutoModelForSequenceClassification,
@@ -42,7 +42,7 @@ STILL = {
     "distilbert": {"dropout": 0.0, "attention_dropout": 0.0, "seq_classif_dropout": 0.0},
     "modernbert": {},
 }
-STILL["roberta"] = STILL["bert"]
+STILL["roberta"] = STILL["big_bird"] = STILL["bert"]
 """Settings without dropout."""
 
 
@@ -130,7 +130,17 @@ def sequences(path: Path) -> list[Encoded]:
 
 
 def padded(model: Any, some: list[Encoded]) -> Tensor:
-    """Their logits of all of them in one batch; of tags, of the real tokens one after the other."""
+    """Their logits of all of them in one batch; of tags, of the real tokens one after the other.
+
+    BigBird's of each by itself: the last block of a padded batch is the last of all, and short texts end sparseness.
+    """
+    if model.config.model_type == "big_bird" and len(some) > 1:
+        whole = model.get_base_model() if isinstance(model, peft.PeftModel) else model
+        rows = []
+        for one in some:
+            whole.base_model.set_attention_type("block_sparse")
+            rows.append(padded(model, [one]))
+        return torch.cat(rows)
     lengths = torch.tensor([len(one) for one in some])
     real = torch.arange(int(lengths.max())) < lengths[:, None]
     ids = torch.full(real.shape, model.config.pad_token_id)
@@ -138,7 +148,7 @@ def padded(model: Any, some: list[Encoded]) -> Tensor:
     for row, one in enumerate(some):
         ids[row, : len(one)] = torch.from_numpy(one.ids).long()
         segments[row, : len(one)] = torch.from_numpy(one.segments()).long()
-    options = {"token_type_ids": segments} if model.config.model_type == "bert" else {}
+    options = {"token_type_ids": segments} if model.config.model_type in ("bert", "big_bird") else {}
     logits: Tensor = model(input_ids=ids, attention_mask=real.long(), **options).logits
     return logits if logits.ndim == 2 else logits[real]
 
@@ -175,6 +185,8 @@ THEIRS: list[tuple[str, str, str, Any]] = [
     ("distilbert", "TOKEN_CLS", "lora", ["lin1", "lin2"]),
     ("modernbert", "SEQ_CLS", "lora", ["Wqkv", "Wi", "Wo"]),
     ("modernbert", "TOKEN_CLS", "dora", ["Wqkv"]),
+    ("big_bird", "SEQ_CLS", "lora", ["query", "value"]),
+    ("big_bird", "TOKEN_CLS", "dora", ["query", "output.dense"]),
 ]
 OURS: list[tuple[str, str, str, list[str]]] = [
     ("bert", "SEQ_CLS", "lora", ["attention.query", "attention.value"]),
@@ -186,6 +198,7 @@ OURS: list[tuple[str, str, str, list[str]]] = [
     ("modernbert", "SEQ_CLS", "lora", ["attention.query"]),
     ("modernbert", "SEQ_CLS", "dora", ["attention.query", "attention.value", "feed_forward.inner"]),
     ("modernbert", "TOKEN_CLS", "rank-stabilised", ["attention.value", "attention.key", "attention.output"]),
+    ("big_bird", "TOKEN_CLS", "lora", ["attention.query", "feed_forward"]),
 ]
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -233,6 +246,25 @@ def test_9_a_lora_of_ours_answers_in_peft_as_here(
         before, after = (load_file(tmp_path / one / "model.safetensors") for one in ("ours", "again"))
         assert before.keys() == after.keys()
         assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+@pytest.mark.parametrize("ending", ["Model", "ForMaskedLM"])
+def test_9_big_birds_classifier_has_the_layers_activation_where_its_encoder_has_tanh(
+    ending: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    base = Base(tmp_path / "base", tmp_path / "base-ours")
+    write("big_bird", ending, base.theirs, **STILL["big_bird"])
+    import_model(str(base.theirs), base.ours)
+    model = saved(base, "SEQ_CLS", tmp_path / "theirs", r=4, target_modules=["query", "key"])
+    import_peft(tmp_path / "theirs", tmp_path / "ours", base.ours)
+    compare(tmp_path / "ours", model, theirs(base, "SEQ_CLS"))
+    export_peft(tmp_path / "ours", tmp_path / "again")
+    again = peft.PeftModel.from_pretrained(theirs(base, "SEQ_CLS"), tmp_path / "again").eval()
+    compare(tmp_path / "ours", again, theirs(base, "SEQ_CLS"))
+    # what is tuned here has the encoder's own pooler
+    made(base, "SEQ_CLS", tmp_path / "tuned", LoRAConfig(kind="lora"))
+    said = refused(["export", tmp_path / "tuned", tmp_path / "out", "--to", "peft"], capfd)
+    assert "big_bird: pooler tanh, where its classifier has gelu_tanh" in said
 
 
 def test_9_a_lora_on_embeddings_both_ways(bases: dict[str, Base], tmp_path: Path) -> None:

@@ -302,7 +302,7 @@ def test_another_base_is_refused_and_a_moved_one_is_found_again(made: Path, tmp_
     one, other = list(pieces)[-2:]
     pieces[one], pieces[other] = pieces[other], pieces[one]
     file.write_text(json.dumps(written), encoding="utf-8")
-    with pytest.raises(KotyaError, match="weights or vocabulary of .* are not those it was made for"):
+    with pytest.raises(KotyaError, match=r"weights or vocabulary of .* are not those it was made for"):
         kotya.load(tmp_path / "adapter", base=tmp_path / "swapped")
     with pytest.raises(KotyaError, match="a whole model, no adapter"):
         kotya.load(made / "bert", adapters=[made / "bert"])

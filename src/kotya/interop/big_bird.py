@@ -46,6 +46,9 @@ class _BigBird(PlainBert):
         pooler = {"pooler": _pooler(model.activation, head)}
         return build_settings(path, **model.model_dump() | attention | pooler)
 
+    def under(self, model: BertConfig, head: Head) -> BertConfig:
+        return model.model_copy(update={"pooler": _pooler(model.activation, head)})
+
     def activations(self, head: Head) -> dict[str, Activation]:
         """Its heads have the layers' own, and ours behind a classifier's matrix are these."""
         tanh: dict[str, Activation] = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"}
@@ -63,7 +66,12 @@ class _BigBird(PlainBert):
     def lacks(self, model: BertConfig, head: Head) -> str | None:
         if not model.segments:
             return "no segments"
-        return self.not_published(model, head, _pooler(model.activation, head))
+        pooler = _pooler(model.activation, head)
+        if head == "classification" and model.pooler == "tanh" != pooler:
+            return (
+                f"pooler tanh, where its classifier has {pooler}: tune an import of BigBirdForSequenceClassification"
+            )
+        return self.not_published(model, head, pooler)
 
     def content(self, model: BertConfig, pad: int) -> dict[str, Any]:
         content = {**super().content(model, pad), "attention_type": "original_full"}

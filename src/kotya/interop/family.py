@@ -61,6 +61,10 @@ class Family(ABC):
         Raises KotyaError where it asks for what kotya's encoder does not do.
         """
 
+    def under(self, model: BertConfig, head: Head) -> BertConfig:
+        """The encoder of a model of this family, as it is under a head of another kind."""
+        return model
+
     @abstractmethod
     def place(self, name: str, model: BertConfig, head: Head, pad: int) -> Place:
         """Of a weight of ours: `encoder.layers.0.attention.query.bias` and so on; `pad`, the id of padding."""

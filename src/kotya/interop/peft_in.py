@@ -196,10 +196,12 @@ def _with_head(
     if head is None:
         return known
 
+    encoder = names_of_model(known, vocabulary, base).family.under(known.model, head)
+
     def made(labels: list[str]) -> FolderConfig:
         if head == "tagging":
-            return TaggingFolder(model=known.model, labels=labels)
-        return ClassificationFolder(model=known.model, labels=labels if len(labels) > 1 else [], texts=None)
+            return TaggingFolder(model=encoder, labels=labels)
+        return ClassificationFolder(model=encoder, labels=labels if len(labels) > 1 else [], texts=None)
 
     output = names_of_model(made([""]), vocabulary, base).theirs(OUTPUT)
     before, about = theirs_says(known, base)
