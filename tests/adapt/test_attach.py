@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
@@ -16,7 +17,7 @@ from kotya.attention.packed import Packing
 from kotya.errors import KotyaError
 from kotya.models.bert import BertConfig
 from kotya.models.composed import ComposedConfig
-from kotya.models.heads import SequenceModel
+from kotya.models.heads import SequenceModel, TokenModel
 from kotya.models.lm import LanguageModelConfig
 from kotya.models.seq2seq import Seq2Seq
 from kotya.models.transformer import TransformerConfig
@@ -120,17 +121,13 @@ def test_an_adapter_begins_at_the_base_is_all_that_is_trained_and_leaves_no_trac
     frozen = [one for one in base.parameters() if id(one) in names]
     assert not any(parameter.requires_grad for parameter in frozen)
     optimizer = torch.optim.Adam(mine.values(), lr=0.03)
-    torch.manual_seed(0)
-    aim = torch.randn(expected.shape)
-    losses = []
-    for _ in range(12):
-        loss = (outputs(base) - aim).square().mean()
-        loss.backward()
+    for _ in range(2):
+        outputs(base).square().mean().backward()
         assert all(parameter.grad is not None for parameter in mine.values())
-        losses.append(float(loss.detach()))
         optimizer.step()
         optimizer.zero_grad()
-    assert losses[-1] < losses[0] - 1e-3
+    with torch.no_grad():
+        assert not torch.equal(outputs(base), expected)
     assert all(torch.equal(before[names[id(parameter)]], parameter) for parameter in frozen)
 
     detach(base)
@@ -140,6 +137,53 @@ def test_an_adapter_begins_at_the_base_is_all_that_is_trained_and_leaves_no_trac
     assert [parameter.requires_grad for parameter in base.parameters()] == was_trained
     with torch.no_grad():
         assert torch.equal(outputs(base), expected)
+
+
+def to_copy(kind: str) -> nn.Module:
+    """A model with random weights that has an output for every piece: BERT's drawn larger, or none would be likely."""
+    torch.manual_seed(3)
+    if kind == "bert":
+        tagger = TokenModel(BertConfig(layers=2, attention_dropout=0.0, **BLOCK).build(PIECES), PIECES)
+        nn.init.normal_(tagger.head.weight, std=0.5)
+        return tagger
+    model: nn.Module = MODELS[kind]()
+    if kind == "lm":
+        nn.init.normal_(model.decoder.embedding.tokens, std=0.5)
+    return model
+
+
+def copying(model: nn.Module) -> Tensor:
+    """The loss of saying four texts of three pieces again: after reading the text, a tagger each piece when it is read.
+
+    A language model, whose output is its embedding, would do that untrained: it says the piece before.
+    """
+    texts = torch.randint(2, PIECES, (4, 3), generator=torch.Generator().manual_seed(0))
+    if isinstance(model, Seq2Seq):
+        before = torch.cat([torch.ones_like(texts[:, :1]), texts[:, :-1]], dim=1)
+        logits = model.decoder.output(model(texts, torch.full((4,), 3), before))
+    else:
+        hidden = model(texts.flatten(), Packing.of([3] * 4, torch.device("cpu")))
+        logits = hidden if isinstance(model, TokenModel) else model.decoder.output(hidden)
+        if not isinstance(model, TokenModel):
+            texts = torch.cat([texts[:, :1], texts[:, :-1]], dim=1)
+    return F.cross_entropy(logits.reshape(-1, PIECES), texts.flatten())
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora", "houlsby", "pfeiffer", "parallel"])
+@pytest.mark.parametrize("model", ["rnn gru", "bahdanau", "cnn", "transformer", "bert", "lm"])
+def test_copying_is_learned_by_an_adapter_alone(model: str, kind: str) -> None:
+    adapted = to_copy(model)
+    lora = {"rank": 8, "targets": ["attention", "feed_forward"] if model in ("bert", "lm") else None}
+    attach(adapted, config(**ADAPTERS[kind] | (lora if "rank" in ADAPTERS[kind] else {})))
+    optimizer = torch.optim.Adam(own(adapted).values(), lr=0.05)
+    with torch.no_grad():
+        before = copying(adapted)
+    for _ in range(20):
+        optimizer.zero_grad()
+        copying(adapted).backward()
+        optimizer.step()
+    with torch.no_grad():
+        assert copying(adapted) < 0.7 * before
 
 
 @pytest.mark.parametrize("kind", ["lora", "rslora", "dora"])

@@ -3,8 +3,10 @@
     h' = h + W_up activation(W_down h + b) + b'
 
     houlsby    behind attention and behind the feed-forward layer, before the residual sum; layer norms are trained
-    pfeiffer   behind the feed-forward layer alone (Pfeiffer et al. 2021)
+    pfeiffer   behind the feed-forward layer alone, as Pfeiffer et al. 2021; h is its output, before the residual sum
     parallel   beside the feed-forward layer: h' = FFN(x) + s · W_up activation(W_down x) (He et al. 2022)
+
+Theirs, in the adapters they published, reads norm(x + FFN(x)) instead and adds to FFN(x) before the sum and the norm.
 
 The weights begin so small that the model begins as the base, near enough. Recurrent and convolutional models have them
 at the layers that stand where attention and feed-forward stand in a Transformer.

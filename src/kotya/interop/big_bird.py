@@ -68,9 +68,7 @@ class _BigBird(PlainBert):
             return "no segments"
         pooler = _pooler(model.activation, head)
         if head == "classification" and model.pooler == "tanh" != pooler:
-            return (
-                f"pooler tanh, where its classifier has {pooler}: tune an import of BigBirdForSequenceClassification"
-            )
+            return f"pooler tanh, where its classifier has {pooler}: tune an import of BigBirdForSequenceClassification"
         return self.not_published(model, head, pooler)
 
     def content(self, model: BertConfig, pad: int) -> dict[str, Any]:
