@@ -17,6 +17,7 @@ from kotya.attention.head_patterns import SHORT, HeadPatterns, choose
 from kotya.attention.multihead import MultiHeadAttention, Padding
 from kotya.attention.packed import Packing
 from kotya.attention.patterns import Causal, Full, Window
+from kotya.attention.positions import rotation
 from kotya.attention.presets import PRESETS
 from kotya.attention.recorder import record_attention
 from kotya.errors import KotyaError
@@ -67,7 +68,8 @@ def build(name: str, kernel: str = "auto", **options: Any) -> MultiHeadAttention
         max_length=90,
         kernel=kernel,  # type: ignore[arg-type]
     )
-    layer = MultiHeadAttention(SIZE, HEADS, dropout=0.0, bias=True, rotary=False, form=form, **options)
+    options = {"rotary": False, **options}
+    layer = MultiHeadAttention(SIZE, HEADS, dropout=0.0, bias=True, form=form, **options)
     for parameter in layer.parameters():
         parameter.data.mul_(2.0)
     return layer.eval()
@@ -297,6 +299,52 @@ def test_global_queries_read_by_their_own_projections() -> None:
     mask = torch.ones(30, 30, dtype=torch.bool)
     expected = layer.output(attended(query, key, value, mask).flatten(1))
     torch.testing.assert_close(output[[1, 5]], expected[[1, 5]], atol=1e-5, rtol=1e-4)
+
+
+WIDE: dict[str, Any] = {
+    "global-only": FORMS["global-only"],
+    "longformer": {"kind": "any", "of": [{"kind": "window", "left": 2, "right": 2}, "global"]},
+    "heads": {"kind": "heads", "of": [{"kind": "window", "left": 2, "right": 2}, "global"]},
+    "window": FORMS["window"],
+}
+
+
+@pytest.mark.parametrize("rotary", [False, True])
+@pytest.mark.parametrize("kernel", ["dense", "blocks"])
+@pytest.mark.parametrize("name", WIDE)
+def test_global_projections_are_the_same_packed_padded_and_recorded(
+    name: str, kernel: str, rotary: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights, which global queries have by their own queries and keys, make the output with their own values."""
+    monkeypatch.setitem(FORMS, name, WIDE[name])
+    layer = build(name, kernel, global_projections=True, rotary=rotary)
+    assert isinstance(layer.form, Patterned)
+    x, packing = texts(9, 30, 6)
+    angles = rotation(packing.positions, SIZE // HEADS, x.dtype) if rotary else None
+    packed = layer.packed(x, packing, rotation=angles)
+    alone = [
+        layer.packed(one, Packing.of([len(one)]), rotation=None if angles is None else (cos, sin))
+        for one, cos, sin in zip(
+            *(part.split(packing.lengths) for part in (x, *(angles or (x, x)))), strict=True
+        )
+    ]
+    torch.testing.assert_close(packed, torch.cat(alone), atol=2e-5, rtol=1e-4)
+    with record_attention(layer) as maps:
+        recorded = layer.packed(x, packing, rotation=angles)
+    torch.testing.assert_close(recorded, packed, atol=2e-5, rtol=1e-4)
+    padding = Padding.of(packing.counts, packing.longest, x.dtype)
+    positions = torch.arange(packing.longest)[None] if rotary else None
+    padded = layer(packing.pad(x), padding, positions=positions)
+    torch.testing.assert_close(packing.unpad(padded), packed, atol=2e-5, rtol=1e-4)
+    (weights,) = maps[""]
+    wide = layer.form.patterns.wide(packing.longest, HEADS)[None, :, :, None]
+    assert bool(wide.any()) == (name != "window")
+    narrow, other = (
+        torch.einsum("nhqk,nkhs->nhqs", weights, packing.pad(value(x).unflatten(-1, (HEADS, -1))))
+        for value in (layer.value, layer.wide["value"])
+    )
+    made = packing.unpad(torch.where(wide, other, narrow).transpose(1, 2)).flatten(1)
+    torch.testing.assert_close(layer.output(made), packed, atol=2e-5, rtol=1e-4)
 
 
 def test_the_kernel_is_chosen_by_length_and_device_and_never_changed_in_silence() -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 from kotya.attention.block_patterns import Ends, Neighbours
 from kotya.attention.blocks import attend_dense
 from kotya.attention.caches import Cache
-from kotya.attention.forms import Form, Wide
+from kotya.attention.forms import Form
 from kotya.attention.head_patterns import HeadPatterns, Kernel
 from kotya.attention.kernels import Heads, Keys, Queries, exact
 from kotya.attention.packed import Packing, Tokens, attend_packed
@@ -55,7 +55,6 @@ class BlockSparse(Form):
         *,
         causal: bool,
         dropout: float,
-        wide: Wide | None = None,
     ) -> Tokens:
         self._check(causal, False)
         if packing.longest <= self.whole:

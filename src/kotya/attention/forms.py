@@ -18,7 +18,8 @@ from kotya.attention.packed import Packing, Tokens, attend_packed
 from kotya.attention.pattern_cache import PatternCache, PatternSource
 from kotya.errors import KotyaError
 
-Wide = tuple[Tokens, Tokens, Tokens]
+Projected = tuple[Tokens, Tokens, Tokens]
+"""Queries, keys and values."""
 
 
 class Form(nn.Module, ABC):
@@ -34,9 +35,8 @@ class Form(nn.Module, ABC):
         *,
         causal: bool,
         dropout: float,
-        wide: Wide | None = None,
     ) -> Tokens:
-        """Every sequence reads itself. `wide`: by which global queries read, where they have their own projections."""
+        """Every sequence reads itself."""
 
     @abstractmethod
     def rows(
@@ -95,11 +95,17 @@ class Patterned(Form):
         *,
         causal: bool,
         dropout: float,
-        wide: Wide | None = None,
     ) -> Tokens:
         return attend_packed(
-            query, key, value, packing, causal=causal, patterns=self.patterns, wide=wide, dropout=dropout
+            query, key, value, packing, causal=causal, patterns=self.patterns, dropout=dropout
         )
+
+    def read_widely(
+        self, output: Tokens, wide: Projected, packing: Packing, *, causal: bool, dropout: float
+    ) -> Tokens:
+        """The output of packed texts, with that of global queries in place, which read by these."""
+        texts = zip(*(x.split(packing.lengths) for x in (output, *wide)), strict=True)
+        return torch.cat([self.patterns.read_widely(*text, causal=causal, dropout=dropout) for text in texts])
 
     def rows(
         self,
@@ -140,6 +146,20 @@ class Patterned(Form):
         bias = torch.zeros(allowed.shape, device=query.device).masked_fill_(~(allowed | blind), -torch.inf)
         _, weights = exact(query, key, key, mask=bias)
         return weights.masked_fill(blind, 0.0)
+
+    def wide_weights(
+        self,
+        weights: Float[Tensor, "rows heads length length"],
+        query: Queries,
+        key: Keys,
+        lengths: Int[Tensor, "rows"],
+        *,
+        causal: bool,
+    ) -> Float[Tensor, "rows heads length length"]:
+        """The weights of texts that read themselves, with those of global queries in place, which read by these."""
+        theirs = self.weights(query, key, lengths, causal=causal, cross=False)
+        wide = self.patterns.wide(query.shape[1], query.shape[2]).to(query.device)
+        return torch.where(wide[:, :, None], theirs, weights)
 
     def new_cache(self, rows: int, heads: int, size: int, like: Float[Tensor, "*shape"]) -> Cache:
         return PatternCache.empty(self.patterns, rows, heads, size, like)
@@ -183,7 +203,6 @@ class Linear(Form):
         *,
         causal: bool,
         dropout: float,
-        wide: Wide | None = None,
     ) -> Tokens:
         q, k, v = (packing.pad(x) for x in (query, key, value))
         return packing.unpad(self.rows(q, k, v, packing.counts, causal=causal))
@@ -247,7 +266,6 @@ class Linformer(Form):
         *,
         causal: bool,
         dropout: float,
-        wide: Wide | None = None,
     ) -> Tokens:
         q, k, v = (packing.pad(x) for x in (query, key, value))
         return packing.unpad(self.rows(q, k, v, packing.counts, causal=causal, dropout=dropout))

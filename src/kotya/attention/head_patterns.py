@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from kotya.attention.blocks import attend_blocks, attend_dense, attend_wide
-from kotya.attention.patterns import Causal, Full, Pattern, Window
+from kotya.attention.patterns import Causal, Full, Pattern, Place, Window
 from kotya.errors import KotyaError
 
 Kernel = Literal["auto", "dense", "blocks", "flex"]
@@ -80,25 +80,43 @@ class HeadPatterns:
         causal: bool = False,
         cross: bool = False,
         dropout: float = 0.0,
-        wide: tuple[Queries, Keys, Keys] | None = None,
     ) -> Queries:
-        """One text. `wide`: other queries, keys and values, by which global queries read.
-
-        Raises KotyaError where the kernel that was asked for cannot do it.
-        """
-        groups = self.groups(query.shape[1], causal=causal)
+        """One text. Raises KotyaError where the kernel that was asked for cannot do it."""
         outputs = []
-        for pattern, heads in groups:
+        for pattern, heads in self.groups(query.shape[1], causal=causal):
             part = slice(heads[0], heads[-1] + 1)
             q, k, v = (x[:, part] for x in (query, key, value))
-            output = self._narrow(q, k, v, pattern, heads, cross, dropout)
-            read_by = (q, k, v) if wide is None else (wide[0][:, part], wide[1][:, part], wide[2][:, part])
+            outputs.append(self._narrow(q, k, v, pattern, heads, cross, dropout))
+        output = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
+        return self.read_widely(output, query, key, value, causal=causal, cross=cross, dropout=dropout)
+
+    def read_widely(
+        self,
+        output: Queries,
+        query: Queries,
+        key: Keys,
+        value: Keys,
+        *,
+        causal: bool = False,
+        cross: bool = False,
+        dropout: float = 0.0,
+    ) -> Queries:
+        """The output of one text, with that of its wide queries in place, which read by these."""
+        outputs = []
+        for pattern, heads in self.groups(query.shape[1], causal=causal):
+            part = slice(heads[0], heads[-1] + 1)
+            o, q, k, v = (x[:, part] for x in (output, query, key, value))
             outputs.append(
-                attend_wide(
-                    output, *read_by, pattern, cross=cross, layer=self.layer, heads=heads, dropout=dropout
-                )
+                attend_wide(o, q, k, v, pattern, cross=cross, layer=self.layer, heads=heads, dropout=dropout)
             )
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
+
+    def wide(self, length: int, heads: int) -> Bool[Tensor, "heads length"]:
+        """Which queries of a text that reads itself see a share of all keys, in each head."""
+        found = torch.zeros(heads, length, dtype=torch.bool)
+        for pattern, numbers in self.groups(heads, causal=False):
+            found[numbers[0] : numbers[-1] + 1, list(pattern.wide(Place(length, length)))] = True
+        return found
 
     def _narrow(
         self,

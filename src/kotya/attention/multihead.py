@@ -3,6 +3,7 @@
 MultiHead(Q, K, V) = Concat(head_1, …, head_h) W_output,  head_i = softmax(q_i k_iᵀ/√d) v_i
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -10,10 +11,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from kotya.attention.caches import Cache, SelfCache, SourceCache
-from kotya.attention.forms import Form
+from kotya.attention.forms import Form, Patterned, Projected
 from kotya.attention.kernels import Heads, Keys, Mask, Queries, attend, exact, padding_mask
 from kotya.attention.packed import Packing, Tokens, attend_first, attend_packed
-from kotya.attention.positions import Rotation, rotate, turn
+from kotya.attention.positions import Rotation, rotate, rotation, turn
 from kotya.attention.recorder import record, recording
 
 
@@ -50,10 +51,12 @@ class MultiHeadAttention(nn.Module):
     ) -> None:
         """`memory_size` is the width of what keys and values are projected from, where it is another than `size`.
 
-        `form`: how it attends, where not every query sees every key. `global_projections`: global queries have
-        projections of their own, for themselves and for what they read (Beltagy et al. 2020, section 3.1).
+        `form`: how it attends, where not every query sees every key. `global_projections`: global queries of its
+        patterns have projections of their own, for themselves and for what they read (Beltagy et al. 2020, section
+        3.1); it is of whole texts that read themselves.
         """
         super().__init__()
+        assert isinstance(form, Patterned) or not global_projections
         read = size if memory_size is None else memory_size
         self.heads, self.dropout, self.rotary = heads, dropout, rotary
         self.head_size = size // heads
@@ -157,6 +160,7 @@ class MultiHeadAttention(nn.Module):
 
     def new_cache(self, rows: int, like: Float[Tensor, "*shape"]) -> Cache:
         """Of a past without a token yet, for self-attention step by step."""
+        assert not self.wide, "no position of a text that grows reads all of it"
         if self.form is None:
             return SelfCache.empty(rows, self.heads, self.head_size, like)
         return self.form.new_cache(rows, self.heads, self.head_size, like)
@@ -185,6 +189,14 @@ class MultiHeadAttention(nn.Module):
         positions: Int[Tensor, "#rows length"] | None = None,
     ) -> Float[Tensor, "rows length size"]:
         """Self-attention over whole texts."""
+        if self.wide:
+            rows, longest = x.shape[:2]
+            packing = Packing.of([longest] * rows if padding is None else padding.lengths.tolist(), x.device)
+            angles = None
+            if self.rotary and positions is not None:
+                tokens = positions.expand(rows, -1).flatten().index_select(0, packing.slots)
+                angles = rotation(tokens, self.head_size, x.dtype)
+            return packing.pad(self.packed(packing.unpad(x), packing, rotation=angles, causal=causal))
         key, value = self.keys_values(x, positions)
         return self.attend(self.queries(x, positions), key, value, padding, causal=causal)
 
@@ -197,32 +209,45 @@ class MultiHeadAttention(nn.Module):
         causal: bool = False,
     ) -> Float[Tensor, "tokens size"]:
         """Self-attention of packed texts, each over itself."""
-        query, key, value = (
-            layer(x).unflatten(-1, (self.heads, -1)) for layer in (self.query, self.key, self.value)
-        )
-        if rotation is not None:
-            query, key = turn(query, rotation), turn(key, rotation)
+        query, key, value = self._projected(x, (self.query, self.key, self.value), rotation)
+        wide = self._projected(x, self.wide.values(), rotation) if self.wide else None
         dropout = self.dropout if self.training else 0.0
         if recording(self):
-            context = self._recorded(query, key, value, packing, causal, dropout)
+            context = self._recorded(query, key, value, wide, packing, causal, dropout)
         elif self.form is None:
             context = attend_packed(query, key, value, packing, causal=causal, dropout=dropout)
         else:
-            wide = None
-            if self.wide:
-                q, k, v = (layer(x).unflatten(-1, (self.heads, -1)) for layer in self.wide.values())
-                wide = (q, k, v)
-            context = self.form.packed(query, key, value, packing, causal=causal, dropout=dropout, wide=wide)
+            context = self.form.packed(query, key, value, packing, causal=causal, dropout=dropout)
+        if wide is not None:
+            assert isinstance(self.form, Patterned)
+            context = self.form.read_widely(context, wide, packing, causal=causal, dropout=dropout)
         output: Tensor = self.output(context.flatten(1))
         return output
 
+    def _projected(self, x: Tensor, layers: Iterable[nn.Module], rotation: Rotation | None) -> Projected:
+        query, key, value = (layer(x).unflatten(-1, (self.heads, -1)) for layer in layers)
+        return (
+            (query, key, value) if rotation is None else (turn(query, rotation), turn(key, rotation), value)
+        )
+
     def _recorded(
-        self, query: Tokens, key: Tokens, value: Tokens, packing: Packing, causal: bool, dropout: float
+        self,
+        query: Tokens,
+        key: Tokens,
+        value: Tokens,
+        wide: Projected | None,
+        packing: Packing,
+        causal: bool,
+        dropout: float,
     ) -> Tokens:
         """On the padded batch; the weights are [sequences, heads, longest, longest]."""
         q, k, v = (packing.pad(x) for x in (query, key, value))
         mask = padding_mask(packing.counts, packing.longest, q.dtype)
         context, weights = self._exactly(q, k, v, mask, packing.counts, causal, False, dropout)
+        if wide is not None:
+            assert isinstance(self.form, Patterned)
+            q, k = (packing.pad(x) for x in wide[:2])
+            weights = self.form.wide_weights(weights, q, k, packing.counts, causal=causal)
         record(self, weights)
         return packing.unpad(context)
 

@@ -116,15 +116,14 @@ def attend_packed(
     *,
     causal: bool = False,
     patterns: HeadPatterns | None = None,
-    wide: tuple[Tokens, Tokens, Tokens] | None = None,
     dropout: float = 0.0,
 ) -> Tokens:
     """Every sequence reads itself; `patterns` say who sees whom, everybody everybody without them.
 
-    `wide`: other queries, keys and values, by which global queries read. `dropout` is on the weights.
+    `dropout` is on the weights.
     """
-    if patterns is not None and (wide is not None or patterns.by_blocks(packing.longest, packing.longest)):
-        return _text_by_text(query, key, value, packing, causal, patterns, wide, dropout)
+    if patterns is not None and patterns.by_blocks(packing.longest, packing.longest):
+        return _text_by_text(query, key, value, packing, causal, patterns, dropout)
     if query.device.type == "cpu":
         return _grouped(query, key, value, packing, causal, patterns, dropout)
     band = None if patterns is None else patterns.band()
@@ -208,21 +207,11 @@ def _text_by_text(
     packing: Packing,
     causal: bool,
     patterns: HeadPatterns,
-    wide: tuple[Tensor, Tensor, Tensor] | None,
     dropout: float,
 ) -> Tensor:
     """Long texts, one after the other: each is work enough."""
-    split = [x.split(packing.lengths) for x in (query, key, value)]
-    others = (
-        [None] * len(packing.lengths)
-        if wide is None
-        else zip(*(x.split(packing.lengths) for x in wide), strict=True)
-    )
-    outputs = [
-        patterns.attend(q, k, v, causal=causal, dropout=dropout, wide=other)
-        for q, k, v, other in zip(*split, others, strict=True)
-    ]
-    return torch.cat(outputs)
+    texts = zip(*(x.split(packing.lengths) for x in (query, key, value)), strict=True)
+    return torch.cat([patterns.attend(q, k, v, causal=causal, dropout=dropout) for q, k, v in texts])
 
 
 # ── CPU: groups ───────────────────────────────────────────────────────────────────────────────────────────
