@@ -266,3 +266,36 @@ def test_segments_without_segment_embeddings_are_a_mistake() -> None:
 def test_settings_that_do_not_fit(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"heads|local|size"):
         BertConfig(**SMALL | options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kernel": "flex", "attention": "linear"}, "no layer attends by a pattern"),
+        ({"kernel": "dense", "attention": "linformer"}, "no layer attends by a pattern"),
+        ({"kernel": "blocks"}, "no layer attends by a pattern"),
+        ({"kernel": "blocks", "local": 8, "layers": 1}, "no layer attends by a pattern"),
+        ({"kernel": "blocks", "attention": {"kind": "heads", "of": ["window", "full"]}}, "none to leave out"),
+        ({"global_projections": True}, "none has global positions"),
+        ({"global_projections": True, "attention": "linear"}, "none has global positions"),
+    ],
+)
+def test_what_no_layer_can_use_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        BertConfig(**SMALL | options)
+
+
+@pytest.mark.parametrize(
+    ("options", "kernels"),
+    [
+        ({"local": 8}, [None, "blocks", "blocks", None]),
+        ({"attention": ["full", "window", "linear", "longformer"]}, [None, "blocks", None, "blocks"]),
+        ({"attention": "block_sparse"}, ["blocks"] * 4),
+    ],
+)
+def test_a_kernel_is_of_the_layers_that_have_a_pattern(
+    options: dict[str, Any], kernels: list[str | None]
+) -> None:
+    model = BertConfig(**SMALL | {"layers": 4, "kernel": "blocks"} | options).build(VOCABULARY)
+    patterns = [getattr(layer.attention.form, "patterns", None) for layer in model.layers]  # type: ignore[union-attr]
+    assert [one and one.kernel for one in patterns] == kernels

@@ -124,3 +124,8 @@ def test_8_it_learns_texts_by_heart(variant: str) -> None:
         optimizer.step()
     model.eval()
     assert [h.tokens for h in found(model, "greedy", [[2], [3]])] == texts
+
+
+def test_global_projections_have_no_meaning_while_a_text_grows() -> None:
+    with pytest.raises(ValueError, match="a language model has none"):
+        LanguageModelConfig(**SMALL, attention="longformer", global_projections=True)

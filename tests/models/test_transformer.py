@@ -306,6 +306,7 @@ def test_sizes_that_do_not_fit_are_refused(options: dict[str, Any], message: str
         ({"cross_attention": ["window"]}, "search does not know how long the target will be"),
         ({"cross_attention": {"kind": "any", "of": ["global", "window"]}}, "a window across two texts"),
         ({"cross_attention": {"kind": "heads", "of": ["full", "bigbird"]}}, "a window across two texts"),
+        ({"kernel": "blocks", "encoder_attention": "linear"}, "no layer attends by a pattern"),
     ],
 )
 def test_attention_that_a_decoder_cannot_have_is_refused(options: dict[str, Any], message: str) -> None:
@@ -316,3 +317,10 @@ def test_attention_that_a_decoder_cannot_have_is_refused(options: dict[str, Any]
 @pytest.mark.parametrize("attention", ["full", "global", "random", "linear", "linformer", ["global", "full"]])
 def test_attention_that_does_not_ask_how_long_the_target_is_reads_the_source(attention: Any) -> None:
     TransformerConfig(encoder_layers=2, decoder_layers=2, cross_attention=attention)
+
+
+def test_a_kernel_is_of_the_part_that_has_a_pattern() -> None:
+    window = {"kind": "window", "left": 2, "right": 2}
+    model, blocks = (build(encoder_attention=window, kernel=kernel) for kernel in ("dense", "blocks"))
+    sources, targets = batch(random_lines(7, 4)), batch(random_lines(5, 3, seed=3))[0]
+    torch.testing.assert_close(blocks(*sources, targets), model(*sources, targets), atol=1e-5, rtol=1e-5)

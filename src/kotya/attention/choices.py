@@ -22,7 +22,6 @@ from kotya.attention.linear import Elu, Favor, FeatureMap, LengthProjection, Rel
 from kotya.attention.patterns import Full, Global, Pattern, Window
 from kotya.attention.presets import PRESETS
 from kotya.config import Config
-from kotya.errors import KotyaError
 
 
 class PatternConfig(Config):
@@ -207,6 +206,11 @@ def patterns_of(config: AttentionConfig) -> tuple[Pattern, ...]:
     return (config.pattern(),) if isinstance(config, PatternConfig) else ()
 
 
+def patterned(config: AttentionConfig) -> bool:
+    """Whether a pattern says what some of its heads see, and not that they see everything."""
+    return any(not isinstance(pattern, Full) for pattern in patterns_of(config))
+
+
 def not_causal(configs: tuple[AttentionConfig, ...]) -> str | None:
     """Why a decoder cannot attend so to its own text; None where it can."""
     for config in configs:
@@ -230,12 +234,30 @@ def not_across(configs: tuple[AttentionConfig, ...]) -> str | None:
     return None
 
 
+def not_by_kernel(kernel: Kernel, configs: tuple[AttentionConfig, ...]) -> str | None:
+    """Why layers that attend so cannot do it by the kernel that was asked for; None where those with patterns can.
+
+    Others of them are as they are without it; one that has a use for it there must be.
+    """
+    if kernel == "auto":
+        return None
+    if kernel != "dense" and any(patterned(one) and Full() in patterns_of(one) for one in configs):
+        return (
+            f"the kernel {kernel!r} leaves out blocks, and heads that see everything have none to leave out"
+        )
+    can = patterns_of if kernel == "dense" else patterned
+    if any(can(config) or isinstance(config, BlockSparseConfig) for config in configs):
+        return None
+    return f"no layer attends by a pattern, and the kernel {kernel!r} is of patterns"
+
+
 def form_of(
     config: AttentionConfig, *, layer: int, heads: int, head_size: int, max_length: int, kernel: Kernel
 ) -> Form | None:
     """What a layer attends by; None where every query sees every key.
 
-    Raises KotyaError for a pattern that makes no sense, or a kernel where there is nothing to choose.
+    Raises KotyaError for a pattern that makes no sense. `kernel`: of patterns; whether one can do it, `not_by_kernel`
+    says.
     """
     if isinstance(config, LinearConfig):
         return Linear(config.feature_map(head_size))
@@ -246,9 +268,5 @@ def form_of(
     patterns = HeadPatterns(patterns_of(config), layer, kernel)
     patterns.groups(heads, causal=False)
     if all(isinstance(pattern, Full) for pattern in patterns.patterns):
-        if kernel not in ("auto", "dense"):
-            raise KotyaError(
-                f"the kernel {kernel!r} leaves out blocks, and full attention has none to leave out"
-            )
         return None
     return Patterned(patterns)

@@ -14,10 +14,8 @@ from jaxtyping import Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from kotya.attention.forms import Patterned
-from kotya.attention.head_patterns import HeadPatterns
+from kotya.attention.choices import AttentionConfig, WindowConfig
 from kotya.attention.packed import Packing
-from kotya.attention.patterns import Window
 from kotya.attention.recorder import recording
 from kotya.config import DropoutRate, wrong
 from kotya.models.cross_entropy import linear_cross_entropy
@@ -52,6 +50,15 @@ class BertConfig(StackConfig):
         if self.local is not None and self.local % 2:
             raise wrong(("local",), f"{self.local} is odd; a window has as much on either side", self.local)
         return self
+
+    def is_local(self, layer: int) -> bool:
+        """Whether it reads a window only."""
+        return self.local is not None and layer % self.global_every != 0
+
+    def attention_of(self, layer: int) -> AttentionConfig:
+        if self.local is None or not self.is_local(layer):
+            return super().attention_of(layer)
+        return WindowConfig(kind="window", left=self.local // 2, right=self.local // 2)
 
     def build(self, vocabulary: int, *, pooler: bool = True) -> "Bert":
         """A model with fresh weights. `pooler`: whether a head is to read its pooled vectors."""
@@ -92,11 +99,8 @@ class Bert(nn.Module):
         config = self.config
         # the embedding ends with a norm: the first layer of a pre-norm model has none of its own
         first_norm = config.norm == "post" or depth > 0
-        if config.local is None or depth % config.global_every == 0:
-            return PackedLayer(config, form=config.form(depth), first_norm=first_norm)
-        side = config.local // 2
-        band = Patterned(HeadPatterns((Window(side, side),), depth, config.kernel))
-        return PackedLayer(config, form=band, rotary_base=config.local_rotary_base, first_norm=first_norm)
+        base = config.local_rotary_base if config.is_local(depth) else config.rotary_base
+        return PackedLayer(config, form=config.form(depth), rotary_base=base, first_norm=first_norm)
 
     def forward(
         self, ids: Int[Tensor, "tokens"], packing: Packing, segments: Int[Tensor, "tokens"] | None = None

@@ -37,6 +37,9 @@ class LanguageModelConfig(StackConfig):
         message = not_causal(self.attention)
         if message is not None:
             raise wrong(("attention",), message, None)
+        if self.global_projections:
+            message = "a language model has none: while a text grows, no position of it reads all"
+            raise wrong(("global_projections",), message, True)
         return self
 
     def build(self, vocabulary: int) -> "LanguageModel":

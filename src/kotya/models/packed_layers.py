@@ -13,13 +13,22 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from kotya.attention.caches import Cache
-from kotya.attention.choices import EVERYTHING, LayersAttention, form_of, of_layer
-from kotya.attention.forms import Form
+from kotya.attention.choices import (
+    EVERYTHING,
+    AttentionConfig,
+    LayersAttention,
+    form_of,
+    not_by_kernel,
+    of_layer,
+    patterned,
+)
+from kotya.attention.forms import Form, Patterned
 from kotya.attention.head_patterns import Kernel
 from kotya.attention.kernels import Mask
 from kotya.attention.linear import FeatureMap, LengthProjection
 from kotya.attention.packed import Packing
 from kotya.attention.positions import LearnedPositions, Rotation, rotation
+from kotya.config import wrong
 from kotya.dropout import Dropout
 from kotya.errors import KotyaError
 from kotya.models.transformer_block import (
@@ -58,12 +67,23 @@ class StackConfig(LayerConfig):
     def _heads_share_the_size(self) -> "StackConfig":
         check_heads(self.size, self.heads, rotary=self.positions == "rotary")
         check_layers(self.attention, self.layers, "attention")
+        every = tuple(self.attention_of(layer) for layer in range(self.layers))
+        message = not_by_kernel(self.kernel, every)
+        if message is not None:
+            raise wrong(("kernel",), message, self.kernel)
+        if self.global_projections and not any(map(patterned, every)):
+            message = "no layer attends by a pattern, so none has global positions"
+            raise wrong(("global_projections",), message, True)
         return self
+
+    def attention_of(self, layer: int) -> AttentionConfig:
+        """Who sees whom in a layer."""
+        return of_layer(self.attention, layer)
 
     def form(self, layer: int) -> Form | None:
         """How a layer attends; None where every query sees every key."""
         return form_of(
-            of_layer(self.attention, layer),
+            self.attention_of(layer),
             layer=layer,
             heads=self.heads,
             head_size=self.size // self.heads,
@@ -153,7 +173,7 @@ class PackedLayer(nn.Module):
             config,
             rotary=config.positions == "rotary",
             form=form,
-            global_projections=config.global_projections and form is not None,
+            global_projections=config.global_projections and isinstance(form, Patterned),
         )
         self.attention_residual = Residual(config, config.new_norm() if first_norm else nn.Identity())
         self.feed_forward = FeedForward(config)

@@ -21,6 +21,7 @@ from kotya.attention.choices import (
     LayersAttention,
     form_of,
     not_across,
+    not_by_kernel,
     not_causal,
     of_layer,
 )
@@ -84,6 +85,12 @@ class BlockConfig(LayerConfig):
         for key, message in (
             ("decoder_attention", not_causal(self.decoder_attention)),
             ("cross_attention", not_across(self.cross_attention)),
+            (
+                "kernel",
+                not_by_kernel(
+                    self.kernel, self.encoder_attention + self.decoder_attention + self.cross_attention
+                ),
+            ),
         ):
             if message is not None:
                 raise wrong((key,), message, None)
