@@ -237,6 +237,38 @@ def test_a_base_is_extended_to_longer_texts(tmp_path: Path) -> None:
             train(made, tmp_path / "other", reporter=Silent())
 
 
+def test_an_extended_longformer_stays_what_it_was(tmp_path: Path) -> None:
+    """Its windows and its projections of global positions, which are taken over; and so from the recipe in the folder."""
+    attention = [{"kind": "any", "of": [{"kind": "window", "left": 3, "right": 3}, "global"]}]
+    longformer = {"attention": attention, "global_projections": True}
+    for name in ("base", "long"):
+        (tmp_path / name).mkdir()
+    settings = content(tmp_path / "base", "masked_lm", updates=1)
+    settings["model"] |= longformer
+    train(recipes.parse(settings, "test"), tmp_path / "bert", reporter=Silent())
+    recipe = content(tmp_path / "long", "classification", updates=1, learning_rate=1e-12)
+    del recipe["model"], recipe["vocabulary"]
+    recipe |= {"base": str(tmp_path / "bert"), "extend": {"max_length": 110}}
+    train(recipes.parse(recipe, "test"), tmp_path / "run", reporter=Silent())
+    before, after = (folder.read_config(tmp_path / name).model for name in ("bert", "run"))  # type: ignore[attr-defined]
+    assert after == before.model_copy(update={"max_length": 110})
+    base, run = (folder.read_weights(tmp_path / name / folder.WEIGHTS) for name in ("bert", "run"))
+    known, positions = (x["encoder.embedding.positions.weight"] for x in (base, run))
+    torch.testing.assert_close(positions, known.repeat(3, 1)[:110], rtol=0, atol=1e-8)
+    layers = [name for name in base if name.startswith("encoder.layers.")]
+    assert any(".wide." in name for name in layers)
+    for name in layers:
+        torch.testing.assert_close(run[name], base[name], rtol=0, atol=1e-8)
+    again = recipes.read(tmp_path / "run" / "recipe.yaml")
+    assert again.extend == recipes.parse(recipe, "test").extend  # type: ignore[attr-defined]
+    extend = {"max_length": 110, "attention": "linear"}
+    with pytest.raises(KotyaError, match="cannot be extended so: no layer attends by a pattern"):
+        train(recipes.parse(recipe | {"extend": extend}, "test"), tmp_path / "other", reporter=Silent())
+    made = recipes.parse(recipe | {"extend": extend | {"global_projections": False}}, "test")
+    train(made, tmp_path / "other", reporter=Silent())
+    assert not any(".wide." in name for name in folder.read_weights(tmp_path / "other" / folder.WEIGHTS))
+
+
 def test_a_base_that_is_none(tmp_path: Path) -> None:
     write_model(tmp_path / "translator")
     recipe = content(tmp_path, "tagging")

@@ -72,7 +72,7 @@ class StackConfig(LayerConfig):
         if message is not None:
             raise wrong(("kernel",), message, self.kernel)
         if self.global_projections and not any(map(patterned, every)):
-            message = "no layer attends by a pattern, so none has global positions"
+            message = "no layer attends by a pattern, so none has global positions: set it to false"
             raise wrong(("global_projections",), message, True)
         return self
 

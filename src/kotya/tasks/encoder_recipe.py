@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from torch import nn
 
-from kotya.attention.choices import EVERYTHING, LayersAttention
+from kotya.attention.choices import LayersAttention
 from kotya.config import Config, with_presets, wrong
 from kotya.errors import KotyaError
 from kotya.models.bert import PRESETS, BertConfig
@@ -75,13 +75,16 @@ class EncoderData(DataConfig):
 
 
 class ExtendConfig(Config):
-    """A base made to read longer texts than it was trained on (Beltagy et al. 2020, section 5)."""
+    """A base made to read longer texts than it was trained on (Beltagy et al. 2020, section 5).
+
+    What is not said stays as the base has it.
+    """
 
     max_length: int = Field(ge=1)
     """Its learned positions are repeated up to here."""
-    attention: LayersAttention = EVERYTHING
+    attention: LayersAttention | None = None
     """Who sees whom: a pattern, a linear form, or one for each layer."""
-    global_projections: bool = False
+    global_projections: bool | None = None
     """Whether global positions get projections of their own, which begin as copies of the others."""
 
 
@@ -133,7 +136,7 @@ class EncoderRecipe(TaskRecipe):
                 f"{place} reads {settings.max_length} tokens already: extend.max_length makes it more"
             )
         # validated anew: what was right for the base may be wrong with other attention
-        changed = {**settings.model_dump(), **self.extend.model_dump()}
+        changed = {**settings.model_dump(), **self.extend.model_dump(exclude_none=True)}
         try:
             return BertConfig.model_validate(changed)
         except ValidationError as error:
