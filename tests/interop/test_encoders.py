@@ -387,3 +387,50 @@ def test_what_a_family_does_not_attend_by_is_not_written_as_it(
     (tmp_path / "ours" / "config.json").write_text(json.dumps(content))
     with pytest.raises(KotyaError, match="no family of Hugging Face's has such an encoder"):
         export_model(tmp_path / "ours", tmp_path / "theirs")
+
+
+SIDES: dict[str, Any] = {"kind": "window", "left": 6, "right": 6}
+FIRST: dict[str, Any] = {"kind": "any", "of": [SIDES, "global"]}
+
+
+@pytest.mark.parametrize(
+    ("ending", "attention", "refused"),
+    [
+        ("ForMaskedLM", [SIDES], None),
+        (
+            "ForMaskedLM",
+            [FIRST],
+            "masked language model with the first position global; theirs has no global",
+        ),
+        ("ForMaskedLM", ["longformer"], "theirs has no global position"),
+        ("ForTokenClassification", [FIRST], "a tagger with the first position global; theirs has no global"),
+        ("ForSequenceClassification", ["longformer"], None),
+        ("ForSequenceClassification", [{"kind": "any", "of": ["global", SIDES]}], None),
+        ("ForSequenceClassification", [SIDES], "a classifier with no global position; theirs has the first"),
+        ("ForSequenceClassification", ["bigbird"], "attention that is no window, as wide to the left"),
+        (
+            "ForSequenceClassification",
+            [{"kind": "any", "of": [SIDES, {"kind": "global", "positions": 2}]}],
+            "attention that is no window, as wide to the left as to the right, with the first position global",
+        ),
+        ("ForSequenceClassification", [{**SIDES, "right": 5}], "attention that is no window"),
+        ("Model", [SIDES], "a bare encoder with no global position; theirs has the first position global"),
+    ],
+)
+def test_9_a_longformer_is_written_as_the_library_would_read_it_or_refused(
+    ending: str,
+    attention: Any,
+    refused: str | None,
+    folders: dict[tuple[str, str], Path],
+    tmp_path: Path,
+) -> None:
+    import_model(str(folders["longformer", ending]), tmp_path / "ours")
+    content = json.loads((tmp_path / "ours" / "config.json").read_text())
+    content["model"]["attention"] = attention
+    (tmp_path / "ours" / "config.json").write_text(json.dumps(content))
+    if refused is not None:
+        with pytest.raises(KotyaError, match=refused):
+            export_model(tmp_path / "ours", tmp_path / "theirs")
+        return
+    export_model(tmp_path / "ours", tmp_path / "theirs")
+    compare(tmp_path / "ours", tmp_path / "theirs", ending)

@@ -8,18 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from kotya.attention.choices import (
-    EVERYTHING,
-    AnyConfig,
     AttentionConfig,
-    GlobalConfig,
     LayersAttention,
-    WindowConfig,
     of_layer,
+    patterns_of,
 )
+from kotya.attention.patterns import Either, Global, Window
 from kotya.errors import KotyaError
 from kotya.interop.bert import PARTS, ROBERTA_HEADS, BertJson, Roberta
 from kotya.interop.family import Family, Head, build_settings, validated
 from kotya.models.bert import BertConfig
+
+WITHOUT_GLOBAL: tuple[Head, ...] = ("masked_lm", "tagging")
+"""Heads of theirs under which no position is global."""
+CALLED: dict[Head, str] = {
+    "encoder": "bare encoder",
+    "masked_lm": "masked language model",
+    "classification": "classifier",
+    "tagging": "tagger",
+}
 
 
 class LongformerJson(BertJson):
@@ -59,33 +66,46 @@ class _Longformer(Roberta):
     @staticmethod
     def _window(side: int, head: Head) -> dict[str, Any]:
         window = {"kind": "window", "left": side, "right": side}
-        if head in ("masked_lm", "tagging"):
+        if head in WITHOUT_GLOBAL:
             return window
         return {"kind": "any", "of": [window, {"kind": "global", "positions": 1}]}
 
     def attention(self, model: BertConfig) -> LayersAttention:
-        """The model's own, where it is one of theirs."""
-        return model.attention if all(_side(one) is not None for one in model.attention) else EVERYTHING
+        """The model's own: whether it is theirs depends on the head."""
+        return model.attention
 
     def lacks(self, model: BertConfig, head: Head) -> str | None:
-        return super().lacks(model, head) or (None if model.attention != EVERYTHING else "full attention")
+        lack = super().lacks(model, head)
+        if lack is not None:
+            return lack
+        theirs = "no global position" if head in WITHOUT_GLOBAL else "the first position global"
+        for attention in model.attention:
+            found = _of_theirs(attention)
+            if found is None:
+                return f"attention that is no window, as wide to the left as to the right, with {theirs}"
+            if found[1] == (head in WITHOUT_GLOBAL):
+                ours = "the first position global" if found[1] else "no global position"
+                return f"a {CALLED[head]} with {ours}; theirs has {theirs}"
+        return None
 
     def content(self, model: BertConfig, pad: int) -> dict[str, Any]:
-        layers = [of_layer(model.attention, layer) for layer in range(model.layers)]
-        return {**super().content(model, pad), "attention_window": [2 * (_side(one) or 0) for one in layers]}
+        layers = [_of_theirs(of_layer(model.attention, layer)) for layer in range(model.layers)]
+        return {
+            **super().content(model, pad),
+            "attention_window": [2 * found[0] for found in layers if found],
+        }
 
 
-def _side(attention: AttentionConfig) -> int | None:
-    """How far to either side a window sees, alone or with the first position global; None for any other pattern."""
-    window = attention
-    if (
-        isinstance(attention, AnyConfig)
-        and len(attention.of) == 2
-        and attention.of[1] == GlobalConfig(kind="global")
-    ):
-        window = attention.of[0]
-    plain = isinstance(window, WindowConfig) and window.left == window.right and window.dilation == 1
-    return window.left if plain and isinstance(window, WindowConfig) else None
+def _of_theirs(attention: AttentionConfig) -> tuple[int, bool] | None:
+    """How far to either side a layer's windows see, and whether its first position is global; None for any other."""
+    match patterns_of(attention):
+        case (Window(side, right, 1),) if 0 < side == right:
+            return side, False
+        case (Either(Window(side, right, 1), Global(1 | (0,))),) | (
+            Either(Global(1 | (0,)), Window(side, right, 1)),
+        ) if 0 < side == right:
+            return side, True
+    return None
 
 
 LONGFORMER: Family = _Longformer()
