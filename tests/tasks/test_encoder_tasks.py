@@ -238,7 +238,7 @@ def test_a_base_is_extended_to_longer_texts(tmp_path: Path) -> None:
 
 
 def test_an_extended_longformer_stays_what_it_was(tmp_path: Path) -> None:
-    """Its windows and its projections of global positions, which are taken over; and so from the recipe in the folder."""
+    """Its windows, its projections of global positions and their weights; from the recipe in the folder, too."""
     attention = [{"kind": "any", "of": [{"kind": "window", "left": 3, "right": 3}, "global"]}]
     longformer = {"attention": attention, "global_projections": True}
     for name in ("base", "long"):

@@ -21,9 +21,10 @@ from kotya.attention.block_patterns import Ends, Neighbours
 from kotya.attention.blocks import attend_dense
 from kotya.attention.caches import Cache
 from kotya.attention.forms import Form
-from kotya.attention.head_patterns import HeadPatterns, Kernel
+from kotya.attention.head_patterns import HeadPatterns, Kernel, tell
 from kotya.attention.kernels import Heads, Keys, Queries, exact
 from kotya.attention.packed import Packing, Tokens, attend_packed
+from kotya.attention.patterns import Full, Pattern
 from kotya.errors import KotyaError
 
 _COLUMNS = 8
@@ -58,6 +59,7 @@ class BlockSparse(Form):
     ) -> Tokens:
         self._check(causal, False)
         if packing.longest <= self.whole:
+            tell("dense", Full(), self.patterns.layer)
             return attend_packed(query, key, value, packing, dropout=dropout)
         texts = zip(*(x.split(packing.lengths) for x in (query, key, value)), strict=True)
         return torch.cat([self._read(q, k, v, dropout) for q, k, v in texts])
@@ -86,6 +88,7 @@ class BlockSparse(Form):
         """One text."""
         length, _, size = query.shape
         if length <= self.whole:
+            tell("dense", Full(), self.patterns.layer)
             return attend_dense(query, key, value, None, dropout)
         wider = size + _COLUMNS
         narrow, times = self._counts(length, query.device)
@@ -103,6 +106,11 @@ class BlockSparse(Form):
         narrow[list(Ends(self.size).wide_of(length))] = 0.0
         times[: self.size] = 1.0 + self.random
         return narrow, times
+
+    def pattern(self, length: int, *, causal: bool = False, cross: bool = False) -> Pattern:
+        """Who sees whom in a text of this length. Raises KotyaError but for a whole text that reads itself."""
+        self._check(causal, cross)
+        return Full() if length <= self.whole else self.patterns.patterns[0]
 
     def weights(
         self, query: Queries, key: Keys, lengths: Int[Tensor, "rows"] | None, *, causal: bool, cross: bool

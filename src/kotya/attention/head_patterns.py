@@ -71,6 +71,11 @@ class HeadPatterns:
         """Whether texts of these lengths are read by blocks."""
         return self.kernel in ("blocks", "flex") or (self.kernel == "auto" and max(queries, keys) > SHORT)
 
+    def tell(self, kernel: str, heads: int, *, causal: bool) -> None:
+        """Say by which kernel they are computed here."""
+        for pattern, _ in self.groups(heads, causal=causal):
+            tell(kernel, pattern, self.layer)
+
     def attend(
         self,
         query: Queries,
@@ -130,7 +135,7 @@ class HeadPatterns:
     ) -> Tensor:
         """All queries but the wide ones, which are as good as any here."""
         kernel = choose(self.kernel, pattern, max(len(q), len(k)), q.device, dropout)
-        _tell(kernel, pattern, self.layer)
+        tell(kernel, pattern, self.layer)
         if kernel == "blocks":
             return attend_blocks(
                 q, k, v, pattern, cross=cross, layer=self.layer, heads=heads, dropout=dropout
@@ -163,8 +168,8 @@ def choose(asked: Kernel, pattern: Pattern, length: int, device: torch.device, d
 
 
 @cache
-def _tell(kernel: Kernel, pattern: Pattern, layer: int) -> None:
-    """Once for each."""
+def tell(kernel: str, pattern: Pattern, layer: int) -> None:
+    """Say by which kernel a layer computes a pattern: once for each."""
     _log.info("layer %d: %s by kernel %s", layer, pattern, kernel)
 
 

@@ -124,10 +124,13 @@ def attend_packed(
     """
     if patterns is not None and patterns.by_blocks(packing.longest, packing.longest):
         return _text_by_text(query, key, value, packing, causal, patterns, dropout)
+    band = None if patterns is None else patterns.band()
+    varlen = dropout == 0.0 and _has_varlen(query) and (patterns is None or band is not None)
+    if patterns is not None:
+        patterns.tell("varlen" if varlen else "dense", query.shape[1], causal=causal)
     if query.device.type == "cpu":
         return _grouped(query, key, value, packing, causal, patterns, dropout)
-    band = None if patterns is None else patterns.band()
-    if dropout == 0.0 and _has_varlen(query) and (patterns is None or band is not None):
+    if varlen:
         return _varlen(query, key, value, packing, causal, band)
     q, k, v = (packing.pad(x).transpose(1, 2) for x in (query, key, value))
     seen = Seen.of(packing.lengths, causal, patterns, q)

@@ -161,8 +161,14 @@ def patterns(
         int | None, typer.Option(min=1, max=4096, help="Keys of another text, across; its own without it.")
     ] = None,
     causal: Annotated[bool, typer.Option("--causal", help="Nobody sees what comes after.")] = False,
+    heads: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Heads in the layer; by default one of each pattern.")
+    ] = None,
+    layer: Annotated[int, typer.Option(min=0, help="By which random blocks are drawn.")] = 0,
 ) -> None:
     """Draw attention patterns: who sees whom, and what share of all pairs that is.
+
+    A picture for each pattern that heads have, and for each head where all draw their own blocks.
 
     Example:
 
@@ -173,7 +179,8 @@ def patterns(
     from kotya.pictures.patterns import draw_patterns
 
     check_path(output)
-    draw_patterns(masks_of(attention or [], length, keys, causal=causal), output)
+    masks = masks_of(attention or [], length, keys, causal=causal, heads=heads, layer=layer)
+    draw_patterns(masks, output)
     print(output)
 
 

@@ -16,25 +16,27 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from kotya.attention.block_patterns import Random
-from kotya.attention.choices import AttentionConfig, PatternConfig, form_of
+from kotya.attention.block_sparse import BlockSparse
+from kotya.attention.choices import AttentionConfig, BlockSparseConfig, form_of, patterns_of
 from kotya.attention.forms import Form
+from kotya.attention.head_patterns import HeadPatterns
 from kotya.attention.packed import Packing, attend_packed
-from kotya.attention.patterns import Causal, Full, Global, Pattern, Window
+from kotya.attention.patterns import Full, Global, Pattern, Window
 from kotya.errors import KotyaError
 from kotya.pictures.lengths import Curve
 
 SECONDS = 4.0
 """A form of which a pass would take longer is not measured at that length."""
 COMPARED = ("full", "window", "longformer", "bigbird", "linear", "{kind: linear, features: favor}")
-SMALL: dict[str, Pattern] = {
-    "full n²": Full(),
-    "sliding window": Window(2, 2),
-    "dilated sliding window": Window(2, 2, dilation=2),
-    "global + sliding window": Window(2, 2) | Global((0, 5, 14)),
-    "random": Random(2, size=1),
-    "window": Window(1, 1),
-    "global": Global(2),
-    "BigBird": Window(1, 1) | Global(2) | Random(2, size=1),
+SMALL: dict[str, tuple[Pattern, ...]] = {
+    "full n²": (Full(),),
+    "sliding window": (Window(2, 2),),
+    "dilated sliding window": (Window(2, 2, dilation=2),),
+    "global + sliding window": (Window(2, 2) | Global((0, 5, 14)),),
+    "random": (Random(2, size=1),),
+    "window": (Window(1, 1),),
+    "global": (Global(2),),
+    "BigBird": (Window(1, 1) | Global(2) | Random(2, size=1),),
 }
 """The masks of the lecture, at a size at which each cell is seen (Beltagy et al. 2020, figure 2; Zaheer et al. 2020,
 figure 1)."""
@@ -52,27 +54,47 @@ def choice_of(text: str) -> AttentionConfig:
     return config
 
 
-def masks_of(texts: Sequence[str], queries: int, keys: int | None, *, causal: bool) -> list[tuple[str, Mask]]:
-    """Patterns by name and what they show, of head 0 in layer 0; the lecture's without any given.
+def masks_of(
+    texts: Sequence[str],
+    queries: int,
+    keys: int | None,
+    *,
+    causal: bool,
+    heads: int | None = None,
+    layer: int = 0,
+) -> list[tuple[str, Mask]]:
+    """Patterns by name and what they show; the lecture's without any given.
 
-    `keys`: of another text. Raises KotyaError for what is no pattern, and for a pattern that makes no sense there.
+    One for each group of heads, and for each head where all have their own. `keys`: of another text. `heads`: in the
+    layer, by default one for each group. Raises KotyaError for what is no pattern, and for a pattern that makes no
+    sense there.
     """
-    named = SMALL if not texts else {text: _pattern(text) for text in texts}
     across = keys is not None
-    return [
-        (
-            name,
-            (pattern & Causal() if causal else pattern).bind(queries, keys or queries, cross=across).mask(),
-        )
-        for name, pattern in named.items()
-    ]
+    named = SMALL if not texts else {text: _patterns(text, queries, causal, across) for text in texts}
+    masks = []
+    for name, patterns in named.items():
+        groups = HeadPatterns(patterns, layer).groups(heads or len(patterns), causal=causal)
+        drawn = [
+            (pattern, head)
+            for pattern, numbers in groups
+            for head in (numbers if pattern.drawn_by_head() else numbers[:1])
+        ]
+        for pattern, head in drawn:
+            bound = pattern.bind(queries, keys or queries, cross=across, layer=layer, head=head)
+            masks.append((name if len(drawn) == 1 else f"{name}, head {head}", bound.mask()))
+    return masks
 
 
-def _pattern(text: str) -> Pattern:
+def _patterns(text: str, length: int, causal: bool, cross: bool) -> tuple[Pattern, ...]:
     config = choice_of(text)
-    if not isinstance(config, PatternConfig):
+    if isinstance(config, BlockSparseConfig):
+        return (
+            BlockSparse(config.size, config.random, 0, "auto").pattern(length, causal=causal, cross=cross),
+        )
+    patterns = patterns_of(config)
+    if not patterns:
         raise KotyaError(f"{text!r} is no pattern: there is no mask to draw")
-    return config.pattern()
+    return patterns
 
 
 def costs_of(
