@@ -24,6 +24,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "gpt": {},
     "post": {"norm": "post"},
     "modern": {"positions": "rotary", "activation": "swiglu", "normalization": "rms", "bias": False},
+    "slow turns": {"positions": "rotary", "rotary_base": 300.0},
 }
 every = pytest.mark.parametrize("variant", VARIANTS)
 

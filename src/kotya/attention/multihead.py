@@ -45,6 +45,7 @@ class MultiHeadAttention(nn.Module):
         dropout: float,
         bias: bool,
         rotary: bool,
+        rotary_base: float = 10000.0,
         memory_size: int | None = None,
         form: Form | None = None,
         global_projections: bool = False,
@@ -58,7 +59,7 @@ class MultiHeadAttention(nn.Module):
         super().__init__()
         assert isinstance(form, Patterned) or not global_projections
         read = size if memory_size is None else memory_size
-        self.heads, self.dropout, self.rotary = heads, dropout, rotary
+        self.heads, self.dropout, self.rotary, self.rotary_base = heads, dropout, rotary, rotary_base
         self.head_size = size // heads
         self.query = nn.Linear(size, size, bias=bias)
         self.key = nn.Linear(read, size, bias=bias)
@@ -72,7 +73,7 @@ class MultiHeadAttention(nn.Module):
         self, x: Float[Tensor, "rows length size"], positions: Int[Tensor, "#rows length"] | None = None
     ) -> Heads:
         query = self.query(x).unflatten(-1, (self.heads, -1))
-        return rotate(query, positions) if self.rotary and positions is not None else query
+        return rotate(query, positions, self.rotary_base) if self.rotary and positions is not None else query
 
     def keys_values(
         self,
@@ -84,7 +85,9 @@ class MultiHeadAttention(nn.Module):
         """Both projected from `x`, or the values from `values`."""
         key = self.key(x).unflatten(-1, (self.heads, -1))
         value = self.value(x if values is None else values).unflatten(-1, (self.heads, -1))
-        return (rotate(key, positions) if self.rotary and positions is not None else key), value
+        if self.rotary and positions is not None:
+            key = rotate(key, positions, self.rotary_base)
+        return key, value
 
     def attend(
         self,
@@ -195,7 +198,7 @@ class MultiHeadAttention(nn.Module):
             angles = None
             if self.rotary and positions is not None:
                 tokens = positions.expand(rows, -1).flatten().index_select(0, packing.slots)
-                angles = rotation(tokens, self.head_size, x.dtype)
+                angles = rotation(tokens, self.head_size, x.dtype, self.rotary_base)
             return packing.pad(self.packed(packing.unpad(x), packing, rotation=angles, causal=causal))
         key, value = self.keys_values(x, positions)
         return self.attend(self.queries(x, positions), key, value, padding, causal=causal)

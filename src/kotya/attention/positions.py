@@ -85,7 +85,7 @@ def turn(
 
 
 def rotate(
-    x: Float[Tensor, "rows length heads size"], positions: Int[Tensor, "#rows length"]
+    x: Float[Tensor, "rows length heads size"], positions: Int[Tensor, "#rows length"], base: float = 10000.0
 ) -> Float[Tensor, "rows length heads size"]:
     """Turn by the angles of these positions."""
-    return turn(x, rotation(positions, x.shape[-1], x.dtype))
+    return turn(x, rotation(positions, x.shape[-1], x.dtype, base))

@@ -167,11 +167,11 @@ class PackedLayer(nn.Module):
         """`form`: where not every token sees every other. `first_norm`: whether one stands before attention."""
         super().__init__()
         self.causal = causal
-        self.rotary_base = rotary_base or config.rotary_base
         self.head_size = config.size // config.heads
         self.attention = attention_layer(
             config,
             rotary=config.positions == "rotary",
+            rotary_base=rotary_base or config.rotary_base,
             form=form,
             global_projections=config.global_projections and isinstance(form, Patterned),
         )
@@ -223,7 +223,7 @@ class Rotations:
         self.known: dict[float, Rotation] = {}
 
     def of(self, layer: PackedLayer) -> Rotation:
-        base = layer.rotary_base
+        base = layer.attention.rotary_base
         if base not in self.known:
             self.known[base] = rotation(self.positions, layer.head_size, self.dtype, base)
         return self.known[base]
