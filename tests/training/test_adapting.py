@@ -407,6 +407,12 @@ def test_a_translator_is_tuned_to_a_domain(
         assert [one.log_probability for one in scores[0]] == pytest.approx(
             [one.log_probability for one in scores[1]], abs=1e-4
         )
+        # sixteen of rank 4 are of rank 64 on paper, which no layer here has
+        merge([(tmp_path / "domain", 1 / 16)] * 16, tmp_path / "sum")
+        summed, whole = (load_file(tmp_path / name / "model.safetensors") for name in ("sum", "merged"))
+        assert max(min(one.shape) for one in whole.values() if one.ndim == 2) < 64
+        for name, one in whole.items():
+            torch.testing.assert_close(summed[name], one, atol=1e-5, rtol=1e-5)
         merge([(tmp_path / "domain", 0.0)], tmp_path / "nothing")
         general = kotya.load(translator / "general")
         nothing = kotya.load(tmp_path / "nothing")
