@@ -220,7 +220,7 @@ class Linear(Form):
     ) -> Queries:
         """It has no weights to drop."""
         if self.training:
-            self.features = self.features.renewed()
+            self.features.renew()
         return attend_linear(query, key, value, self.features, causal=causal, lengths=lengths)
 
     def weights(

@@ -64,8 +64,11 @@ class FeatureMap(nn.Module, ABC):
     def keys(self, x: Vectors, scale: Scale, real: Real | None = None) -> tuple[Featured, Scale]:
         """φ/e^scale of keys, and the scale, raised where these keys need it. Those that are not `real` have no φ."""
 
-    def renewed(self) -> "FeatureMap":
-        """What a forward pass in training takes in its place; itself where nothing is drawn."""
+    def renew(self) -> None:
+        """Before a forward pass in training."""
+
+    def now(self) -> "FeatureMap":
+        """As it is, whatever is drawn later: a graph keeps this for its backward."""
         return self
 
 
@@ -97,33 +100,39 @@ def _masked(k: Tensor, real: Tensor | None) -> Tensor:
 class Favor(FeatureMap):
     """FAVOR+ (Choromanski et al. 2021): φ(x) = exp(ωᵀx′ - |x′|²/2), x′ = x/d^¼, for random orthogonal ω.
 
-    E φ(q)ᵀφ(k) = exp(qᵀk/√d), exactly softmax's. An ω never changes: a new draw is a new map, and a graph has its own.
+    E φ(q)ᵀφ(k) = exp(qᵀk/√d), exactly softmax's.
     """
 
     def __init__(self, size: int, features: int, *, redraw: int | None = None) -> None:
-        """`features`: r, how many there are. `redraw`: after so many forward passes in training they are drawn anew.
-
-        They are drawn by PyTorch's default generator.
-        """
+        """`features`: r, how many there are. `redraw`: after so many forward passes in training they are drawn anew."""
         super().__init__(features)
         self.redraw = redraw
         # not trained, but weights all the same: they are saved with the others, and a run goes on with them
         self.omega = nn.Parameter(torch.empty(features, size), requires_grad=False)
         self.passes = nn.Parameter(torch.zeros(()), requires_grad=False)
-        if not self.omega.is_meta:
-            self.omega.data.copy_(orthogonal(features, size))
+        self.draw()
 
     @torch.no_grad()
-    def renewed(self) -> FeatureMap:
+    def draw(self) -> None:
+        """New random features, by PyTorch's default generator."""
+        if not self.omega.is_meta:
+            self.omega.copy_(orthogonal(*self.omega.shape))
+
+    @torch.no_grad()
+    def renew(self) -> None:
+        if self.redraw is not None:
+            self.passes.add_(1.0)
+            if int(self.passes) % self.redraw == 0:
+                self.draw()
+
+    def now(self) -> FeatureMap:
         if self.redraw is None:
             return self
-        self.passes.add_(1.0)
-        if int(self.passes) % self.redraw:
-            return self
         features, size = self.omega.shape
-        another = Favor(size, features, redraw=self.redraw).to(self.omega)
-        another.passes = self.passes
-        return another
+        with torch.device("meta"):
+            drawn = Favor(size, features)
+        drawn.omega = nn.Parameter(self.omega.clone(), requires_grad=False)
+        return drawn
 
     def _projected(self, x: Tensor) -> Tensor:
         """ωᵀx′."""
@@ -183,7 +192,7 @@ def attend_linear(
 ) -> Float[Tensor, "rows length heads value_size"]:
     """One text a row; `lengths`: how many keys each has, the others are padding."""
     function = _Causal if causal else _Whole
-    output: Tensor = function.apply(query, key, value, features, lengths)  # type: ignore[no-untyped-call]
+    output: Tensor = function.apply(query, key, value, features.now(), lengths)  # type: ignore[no-untyped-call]
     return output
 
 
