@@ -30,6 +30,7 @@ def by_loops(pattern: Window, queries: int, keys: int) -> list[list[bool]]:
     return seen
 
 
+@settings(deadline=None)
 @given(windows, st.integers(0, 20), st.integers(0, 20))
 def test_a_window(pattern: Window, queries: int, keys: int) -> None:
     assert pattern.bind(queries, keys).mask().tolist() == by_loops(pattern, queries, keys)
@@ -82,6 +83,7 @@ def test_a_layout_is_the_pattern(
     assert torch.equal(pairs, pairs.unique(dim=0))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 40), st.integers(1, 5), st.integers(1, 4), st.integers(-3, 45), st.integers(-3, 45))
 def test_a_cut(length: int, size: int, stride: int, first: int, last: int) -> None:
     cut = Cut(length, size, stride)
@@ -102,6 +104,7 @@ def test_what_is_a_share_of_all_pairs_has_no_layout(pattern: Pattern) -> None:
     assert layout(pattern.bind(9, 9), 4) is None
 
 
+@settings(deadline=None)
 @given(st.integers(0, 4), st.integers(0, 9), st.integers(1, 3), st.integers(10, 60), st.integers(1, 40))
 def test_what_was_drawn_stays_when_a_text_grows(
     blocks: int, seed: int, size: int, length: int, more: int

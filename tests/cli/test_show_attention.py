@@ -74,7 +74,6 @@ def test_patterns_are_written(tmp_path: Path) -> None:
         (["sliding"], "is no attention"),
         (["linear"], "is no pattern"),
         (["{kind: window, left: -1}"], "greater than or equal to 0"),
-        (["{kind: global, positions: [99]}"], "past the end of a text of 24"),
         (["window", "--keys", "9", "--causal"], "a causal pattern is of one sequence"),
         (["block_sparse", "--causal"], "of a whole text that reads itself"),
         (["block_sparse", "--keys", "9"], "of a whole text that reads itself"),
