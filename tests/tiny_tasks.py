@@ -98,7 +98,7 @@ def content(folder: Path, kind: str, **training: Any) -> dict[str, Any]:
         "task": task,
         "data": {"root": str(folder), "train": "train", "dev": "dev", **data},
         "vocabulary": {"kind": "bpe", "size": 330} if task == "language_model" else {"size": 300},
-        "model": SMALL,
+        "model": dict(SMALL),
         "training": {
             "updates": 400 if kind in ("tagging", "masked_lm") else 100,
             "learning_rate": 0.005,
