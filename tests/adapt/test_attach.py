@@ -1,103 +1,30 @@
 """Adapters in models of every kind: where they stand, what is trained, and that nothing else ever changes."""
 
-import math
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from kotya.adapt.attach import AdaptConfig, absorb, attach, detach, own, targets
+from kotya.adapt.attach import absorb, attach, detach, own, targets
 from kotya.adapt.held import Int8Linear
 from kotya.adapt.lora import scaled
-from kotya.adapt.place import AdaptedLinear, Route, merge, places, routed, unmerge
+from kotya.adapt.place import Route, merge, places, routed, unmerge
 from kotya.attention.packed import Packing
 from kotya.errors import KotyaError
 from kotya.models.bert import BertConfig
-from kotya.models.composed import ComposedConfig
 from kotya.models.heads import SequenceModel, TokenModel
-from kotya.models.lm import LanguageModelConfig
 from kotya.models.seq2seq import Seq2Seq
-from kotya.models.transformer import TransformerConfig
+from tiny_adapters import ADAPTERS, BLOCK, MODELS, PIECES, built, config, outputs, shaken
 
-PIECES = 12
-RNN = {"kind": "rnn", "size": 16, "embedding": 16}
-
-
-def composed(encoder: dict[str, Any], decoder: dict[str, Any]) -> nn.Module:
-    settings = {"kind": "seq2seq", "encoder": encoder, "decoder": decoder, "dropout": 0.0}
-    return ComposedConfig.model_validate(settings).build(PIECES, PIECES)
-
-
-def recurrent(kind: str, cell: str, **more: Any) -> nn.Module:
-    encoder = {**RNN, "cell": cell, "bidirectional": kind == "bahdanau"}
-    return composed(encoder, {"kind": kind, "cell": cell, "size": 16, "embedding": 16, **more})
-
-
-BLOCK: dict[str, Any] = {"size": 16, "heads": 2, "feed_forward": 32, "dropout": 0.0}
-MODELS: dict[str, Any] = {
-    "rnn tanh": lambda: recurrent("rnn", "tanh"),
-    "rnn gru": lambda: recurrent("rnn", "gru"),
-    "rnn lstm": lambda: recurrent("rnn", "lstm"),
-    "luong": lambda: recurrent("luong", "lstm", input_feeding=True),
-    "bahdanau": lambda: recurrent("bahdanau", "gru", readout=16),
-    "cnn": lambda: composed(
-        {"kind": "cnn", "size": 16, "embedding": 16, "layers": 2},
-        {"kind": "cnn", "size": 16, "embedding": 16, "layers": 2},
-    ),
-    "transformer": lambda: TransformerConfig(
-        kind="transformer", encoder_layers=1, decoder_layers=1, **BLOCK
-    ).build(PIECES, PIECES),
-    "bert": lambda: SequenceModel(BertConfig(layers=2, attention_dropout=0.0, **BLOCK).build(PIECES), 3),
-    "lm": lambda: LanguageModelConfig(kind="lm", layers=2, **BLOCK).build(PIECES),
-}
-ADAPTERS: dict[str, dict[str, Any]] = {
-    "lora": {"kind": "lora", "rank": 4},
-    "rslora": {"kind": "lora", "rank": 4, "scaling": "rank-stabilised"},
-    "dora": {"kind": "lora", "rank": 4, "dora": True},
-    "houlsby": {"kind": "houlsby", "size": 8},
-    "pfeiffer": {"kind": "pfeiffer", "size": 8},
-    "parallel": {"kind": "parallel", "size": 8},
-}
 NEAR = {"lora": 0.0, "rslora": 0.0, "dora": 1e-6, "houlsby": 0.01, "pfeiffer": 0.01, "parallel": 0.1}
 """How far outputs are from the base's where an adapter begins, at most: a share of their length."""
-
-
-def config(**settings: Any) -> Any:
-    return TypeAdapter(AdaptConfig).validate_python(settings)
-
-
-def outputs(model: nn.Module, seed: int = 0) -> Tensor:
-    draw = torch.Generator().manual_seed(seed)
-    if isinstance(model, Seq2Seq):
-        source = torch.randint(PIECES, (3, 7), generator=draw)
-        target = torch.randint(PIECES, (3, 5), generator=draw)
-        return torch.as_tensor(model.decoder.output(model(source, torch.tensor([7, 4, 2]), target)))
-    ids = torch.randint(PIECES, (11,), generator=draw)
-    packing = Packing.of([3, 3, 5], torch.device("cpu"))
-    hidden = model(ids, packing)
-    return torch.as_tensor(hidden if isinstance(model, SequenceModel) else model.decoder.output(hidden))
-
-
-def built(kind: str) -> nn.Module:
-    torch.manual_seed(3)
-    model: nn.Module = MODELS[kind]()
-    return model.eval()
 
 
 def distance(found: Tensor, expected: Tensor) -> float:
     """As a share of what is expected."""
     return float(((found - expected).norm() / expected.norm()).detach())
-
-
-@torch.no_grad()
-def shaken(parameters: dict[str, nn.Parameter], seed: int = 5) -> None:
-    """Adapters that are not at their start any more."""
-    draw = torch.Generator().manual_seed(seed)
-    for parameter in parameters.values():
-        parameter.add_(0.1 * torch.randn(parameter.shape, generator=draw))
 
 
 @pytest.mark.parametrize("kind", ADAPTERS)
@@ -206,29 +133,6 @@ def test_merged_is_unmerged_and_what_is_absorbed_needs_no_adapter(model: str, ki
     assert all(parameter.requires_grad for parameter in base.parameters())
 
 
-def test_the_formulas_of_lora_and_dora_in_float64() -> None:
-    torch.manual_seed(0)
-    base = nn.Linear(6, 5).double()
-    x = torch.randn(4, 6, dtype=torch.float64)
-    for settings in ({}, {"scaling": "rank-stabilised"}, {"dora": True}):
-        holder = nn.ModuleDict({"layer": base})
-        chosen = config(kind="lora", rank=3, alpha=7.0, targets=["layer"], **settings)
-        attach(holder, chosen)
-        place = holder["layer"]
-        assert isinstance(place, AdaptedLinear)
-        holder.double()
-        shaken(own(holder))
-        part = place.parts["adapter"]
-        scale = 7.0 / (math.sqrt(3) if "scaling" in settings else 3)
-        weight = base.weight + scale * part.up @ part.down
-        if "dora" in settings:
-            weight = part.length[:, None] * weight / weight.norm(dim=1, keepdim=True)
-        expected = x @ weight.T + base.bias
-        assert torch.allclose(place(x), expected, atol=1e-12)
-        assert torch.allclose(place.weight, weight, atol=1e-12)
-        detach(holder)
-
-
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("kind", ["lora", "dora", "houlsby", "parallel"])
 @pytest.mark.parametrize("model", ["bert", "luong"])
@@ -256,44 +160,6 @@ def test_one_vector_is_a_row_of_many(kind: str) -> None:
     rows = holder["layer"](x)
     torch.testing.assert_close(holder["layer"](x[1, 2]), rows[1, 2])
     torch.testing.assert_close(holder["layer"](x.transpose(0, 1)), rows.transpose(0, 1))
-
-
-def test_dora_learns_a_row_of_zeros() -> None:
-    torch.manual_seed(0)
-    layer = nn.Linear(6, 5)
-    with torch.no_grad():
-        layer.weight[2] = 0
-    holder, x = nn.ModuleDict({"layer": layer}), torch.randn(4, 6)
-    expected, aim = layer(x).detach(), torch.randn(4, 5)
-    attach(holder, config(kind="lora", rank=2, targets=["layer"], dora=True))
-    mine = own(holder)
-    torch.testing.assert_close(holder["layer"](x), expected)
-    optimizer = torch.optim.Adam(mine.values(), lr=0.05)
-    losses = []
-    for _ in range(20):
-        optimizer.zero_grad()
-        loss = (holder["layer"](x) - aim)[:, 2].square().mean()
-        loss.backward()
-        assert all(one.grad.isfinite().all() for one in mine.values())
-        losses.append(float(loss.detach()))
-        optimizer.step()
-    assert losses[-1] < 0.7 * losses[0]
-
-
-def test_dora_has_no_gradient_through_the_norm() -> None:
-    torch.manual_seed(0)
-    holder = nn.ModuleDict({"layer": nn.Linear(6, 5, bias=False)})
-    attach(holder, config(kind="lora", rank=2, targets=["layer"], dora=True))
-    shaken(own(holder))
-    part = holder["layer"].parts["adapter"]
-    x = torch.randn(4, 6)
-    holder["layer"](x).sum().backward()
-    found = part.up.grad.clone()
-    # the norm as a constant: the gradient of Σ y by B, written out
-    v = holder["layer"].base.weight + part.scale * part.up @ part.down
-    factor = (part.length / v.norm(dim=1)).detach()
-    expected = part.scale * factor[:, None] * (x.sum(0) @ part.down.T)[None, :]
-    assert torch.allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("held", ["float32", "int8"])

@@ -189,18 +189,13 @@ def test_adapters_whose_places_overlap_are_grouped(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(made / "cache"))
-    plan = on_base(
-        content(tmp_path, "classification", updates=2, evaluate_every=2),
-        made / "bert",
-        LORA | {"targets": ["attention.*"]},
-    )
-    train(recipes.parse(plan, "test"), tmp_path / "everywhere", reporter=Silent())
-    for names in (("everywhere", "relevance-houlsby"), ("relevance-houlsby", "everywhere")):
-        paths = [(tmp_path if name == "everywhere" else made) / name for name in names]
-        models = kotya.load(made / "bert", adapters=paths)
-        asked = [("relevance-houlsby", PAIRS[0]), ("everywhere", TEXTS[0]), ("relevance-houlsby", PAIRS[1])]
-        first, label, second = models.answer(asked)
-        ranker, classifier = kotya.load(made / "relevance-houlsby"), kotya.load(tmp_path / "everywhere")
+    everywhere = tuned(tmp_path, made / "bert", "classification", LORA | {"targets": ["attention.*"]})
+    paths = [everywhere, made / "relevance-houlsby"]
+    ranks, sorts = paths[1].name, everywhere.name
+    for some in (paths, paths[::-1]):
+        models = kotya.load(made / "bert", adapters=some)
+        first, label, second = models.answer([(ranks, PAIRS[0]), (sorts, TEXTS[0]), (ranks, PAIRS[1])])
+        ranker, classifier = kotya.load(paths[1]), kotya.load(everywhere)
         assert isinstance(ranker, Ranker)
         assert isinstance(classifier, Classifier)
         assert [first, second] == pytest.approx(list(ranker.score(PAIRS)), abs=1e-6)

@@ -176,8 +176,7 @@ class Patterned(Form):
                 "a window across two texts stands in proportion to the length of both, and search does not know how "
                 "long its text will be; cross-attention that is decoded is full, global, random, linear or linformer"
             )
-        if self.patterns.knows_the_end():
-            raise KotyaError("a pattern of the end of a text is not decoded: the end is not known")
+        self.patterns.check_decoded()
         return PatternSource(self.patterns, SourceCache.of(key, value), lengths)
 
     def across(

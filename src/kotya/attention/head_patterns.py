@@ -7,6 +7,7 @@
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Literal
@@ -67,6 +68,11 @@ class HeadPatterns:
         """Whether what two positions see of each other may change when their text grows."""
         return any(pattern.knows_the_end() for pattern in self.patterns)
 
+    def check_decoded(self) -> None:
+        """Raises KotyaError where they cannot be followed while a text grows."""
+        if self.knows_the_end():
+            raise KotyaError("a pattern of the end of a text is not decoded: the end is not known")
+
     def by_blocks(self, queries: int, keys: int) -> bool:
         """Whether texts of these lengths are read by blocks."""
         return self.kernel in ("blocks", "flex") or (self.kernel == "auto" and max(queries, keys) > SHORT)
@@ -87,12 +93,11 @@ class HeadPatterns:
         dropout: float = 0.0,
     ) -> Queries:
         """One text. Raises KotyaError where the kernel that was asked for cannot do it."""
-        outputs = []
-        for pattern, heads in self.groups(query.shape[1], causal=causal):
-            part = slice(heads[0], heads[-1] + 1)
-            q, k, v = (x[:, part] for x in (query, key, value))
-            outputs.append(self._narrow(q, k, v, pattern, heads, cross, dropout))
-        output = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
+
+        def narrow(pattern: Pattern, heads: tuple[int, ...], q: Queries, k: Keys, v: Keys) -> Queries:
+            return self._narrow(q, k, v, pattern, heads, cross, dropout)
+
+        output = self._by_group(narrow, causal, query, key, value)
         return self.read_widely(output, query, key, value, causal=causal, cross=cross, dropout=dropout)
 
     def read_widely(
@@ -107,13 +112,22 @@ class HeadPatterns:
         dropout: float = 0.0,
     ) -> Queries:
         """The output of one text, with that of its wide queries in place, which read by these."""
-        outputs = []
-        for pattern, heads in self.groups(query.shape[1], causal=causal):
-            part = slice(heads[0], heads[-1] + 1)
-            o, q, k, v = (x[:, part] for x in (output, query, key, value))
-            outputs.append(
-                attend_wide(o, q, k, v, pattern, cross=cross, layer=self.layer, heads=heads, dropout=dropout)
+
+        def wide(
+            pattern: Pattern, heads: tuple[int, ...], o: Queries, q: Queries, k: Keys, v: Keys
+        ) -> Queries:
+            return attend_wide(
+                o, q, k, v, pattern, cross=cross, layer=self.layer, heads=heads, dropout=dropout
             )
+
+        return self._by_group(wide, causal, output, query, key, value)
+
+    def _by_group(self, compute: Callable[..., Queries], causal: bool, *read: Tensor) -> Queries:
+        """What `compute` makes of every group's pattern, heads, and part of what is read; all heads again."""
+        outputs = [
+            compute(pattern, heads, *(x[:, heads[0] : heads[-1] + 1] for x in read))
+            for pattern, heads in self.groups(read[0].shape[1], causal=causal)
+        ]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
     def wide(self, length: int, heads: int) -> Bool[Tensor, "heads length"]:

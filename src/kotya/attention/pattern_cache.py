@@ -15,7 +15,6 @@ from kotya.attention.caches import SelfCache, SourceCache
 from kotya.attention.head_patterns import HeadPatterns
 from kotya.attention.kernels import Heads, Keys, Queries, attend
 from kotya.attention.patterns import Place
-from kotya.errors import KotyaError
 
 Positions = Int[Tensor, "rows n"]
 _SLACK = 64
@@ -35,8 +34,7 @@ class PatternCache:
 
     @classmethod
     def empty(cls, patterns: HeadPatterns, rows: int, heads: int, size: int, like: Tensor) -> "PatternCache":
-        if patterns.knows_the_end():
-            raise KotyaError("a pattern of the end of a text is not decoded: the end is not known")
+        patterns.check_decoded()
         lasting = set[int]()
         if _reach(patterns) is not None:
             lasting.update(*(pattern.lasting() for pattern in patterns.patterns))
