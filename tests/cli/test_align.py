@@ -9,6 +9,8 @@ import pytest
 import kotya
 from kotya import folder
 from kotya.cli.main import run
+from kotya.inference.alignment import symmetrized
+from kotya.inference.loading import load_translator
 from kotya.models.transformer import TransformerConfig
 from kotya.tasks.translation_recipe import TranslationFolder
 from kotya.text.alignments import parse, render
@@ -22,11 +24,10 @@ def here(tmp_path: Path) -> Path:
     vocabulary = Vocabulary.learn([text for pair in PAIRS for text in pair], 280)
     small = TransformerConfig(size=16, heads=2, feed_forward=16, encoder_layers=1, decoder_layers=2)
     config = TranslationFolder(model=small, banned=[0, 1, 2])
-    built = small.build(len(vocabulary), len(vocabulary))
     both = (vocabulary, vocabulary)
-    folder.create(
-        tmp_path / "model", config=config, vocabularies=both, recipe=None, tensors=folder.weights(built)
-    )
+    for name in ("model", "other"):
+        weights = folder.weights(small.build(len(vocabulary), len(vocabulary)))
+        folder.create(tmp_path / name, config=config, vocabularies=both, recipe=None, tensors=weights)
     (tmp_path / "pairs").write_text("".join(f"{one}\t{two}\n" for one, two in PAIRS), encoding="utf-8")
     (tmp_path / "one").write_text("кот\tcat\n", encoding="utf-8")
     for side, name in enumerate(("source", "target")):
@@ -66,6 +67,17 @@ def test_both_directions(said: Callable[..., list[str]]) -> None:
         lines = said("align", "model", "pairs", "--symmetrize", "model", "--heuristic", heuristic)
         assert len(lines) == 2
         assert parse(lines[1], "") == {(0, 0)}
+
+
+def test_several_models_vote_in_either_direction(here: Path, said: Callable[..., list[str]]) -> None:
+    forward, reverse = (
+        load_translator([here / one for one in names]).aligner()
+        for names in (("model", "other"), ("other", "model", "other"))
+    )
+    expected = symmetrized(forward, reverse, PAIRS, "union")
+    back = [word for one in ("other", "model", "other") for word in ("--symmetrize", one)]
+    lines = said("align", "model", "pairs", "--with", "other", *back, "--heuristic", "union")
+    assert lines == [render(one.links) for one in expected]
 
 
 def test_pictures(here: Path, said: Callable[..., list[str]]) -> None:

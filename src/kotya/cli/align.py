@@ -65,7 +65,7 @@ def align(
         found = symmetrized(aligner, reverse, pairs, heuristic.value)
     found = printed(found, as_format)
     if picture is not None:
-        title = f"Alignments of {model}" + (f" and {symmetrize}" if symmetrize else "")
+        title = f"Alignments of {model}" + (f" and {', '.join(map(str, symmetrize))}" if symmetrize else "")
         illustrate(found, picture, title, aligner.reading, framed=symmetrize is not None)
     for _ in found:
         pass

@@ -23,8 +23,11 @@ Head = Annotated[
     str | None, typer.Option(metavar="N|mean", help="Which head of it, from 1; by default the mean.")
 ]
 Symmetrize = Annotated[
-    Path | None,
-    typer.Option(metavar="MODEL", help="A model of the other direction; the two alignments become one."),
+    list[Path] | None,
+    typer.Option(
+        metavar="MODEL",
+        help="A model of the other direction; the two alignments become one. Given again, those models vote.",
+    ),
 ]
 
 
