@@ -1,4 +1,4 @@
-"""`kotya show patterns` and `kotya show cost`."""
+"""`kotya show patterns`, `kotya show cost` and `kotya show approximation`."""
 
 import logging
 from pathlib import Path
@@ -104,6 +104,16 @@ def test_cost_is_measured_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert drawn.stat().st_size > 5000
     assert run(["show", "cost", "--lengths", "many", "--output", str(drawn)]) == 2
     assert "whole numbers" in capsys.readouterr().err
+
+
+def test_approximation_is_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drawn = tmp_path / "a.svg"
+    few = ["--length", "16", "--size", "8", "--draws", "2", "--output", str(drawn)]
+    assert run(["show", "approximation", "--features", "32,8", *few]) == 0
+    assert capsys.readouterr().out == f"{drawn}\n"
+    assert "independent" in drawn.read_text(encoding="utf-8")
+    assert run(["show", "approximation", "--features", "0", *few]) == 2
+    assert "numbers from 1 on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -207,21 +207,61 @@ def cost(
         kotya show cost full longformer bigbird linear --lengths 1024,4096,16384 --output cost.svg
     """
     from kotya.cli.options import prepare_workers
-    from kotya.errors import KotyaError
     from kotya.inference.attention_forms import costs_of
     from kotya.pictures.canvas import check_path
     from kotya.pictures.cost import draw_cost
 
     check_path(output)
-    try:
-        positions = sorted({int(part) for part in lengths.split(",")})
-    except ValueError:
-        raise KotyaError(f"--lengths {lengths}: whole numbers with commas between") from None
-    if not positions or positions[0] < 1:
-        raise KotyaError(f"--lengths {lengths}: a text has one position at least")
+    positions = _counts("--lengths", lengths)
     prepare_workers(1, device)
     seconds, memory = costs_of(attention or [], positions, causal=causal, device=device)
     draw_cost(seconds, memory, output, f"8 heads × 64, float32, one text, {device}")
+    print(output)
+
+
+def _counts(option: str, text: str) -> list[int]:
+    """Positive numbers with commas between, in order."""
+    from kotya.errors import KotyaError
+
+    try:
+        counts = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        raise KotyaError(f"{option} {text}: whole numbers with commas between") from None
+    if counts[0] < 1:
+        raise KotyaError(f"{option} {text}: numbers from 1 on")
+    return counts
+
+
+@app.command()
+def approximation(
+    output: Output = Path("approximation.png"),
+    features: Annotated[
+        str, typer.Option(help="How many random features, with commas between.")
+    ] = "16,32,64,128,256,512,1024",
+    length: Annotated[int, typer.Option(min=1, max=4096, help="Positions of a text.")] = 512,
+    size: Annotated[int, typer.Option(min=1, max=512, help="Of a head.")] = 64,
+    draws: Annotated[int, typer.Option(min=1, help="Of texts and of features, for each point.")] = 15,
+    seed: Annotated[int, typer.Option(help="Of the first draw.")] = 1,
+) -> None:
+    """Draw how far FAVOR+ is from softmax attention, against how many random features it has.
+
+    Median and quartiles over draws. A model may be wrong by more: what it has learned to look at is seldom spread
+    evenly, and sharp attention needs the most features.
+
+    Example:
+
+        kotya show approximation --features 32,128,512 --output approximation.svg
+    """
+    from kotya.inference.approximation import SPREADS, by_drawing, by_spread
+    from kotya.pictures.approximation import draw_approximation
+    from kotya.pictures.canvas import check_path
+
+    check_path(output)
+    given = (_counts("--features", features), length, size, draws, seed)
+    texts = f"{length} positions, a head of {size}, {draws} draws"
+    caption = f"{texts}; logits ±: their standard deviation, {SPREADS[1]:g} on the right"
+    draw_approximation(by_spread(*given), by_drawing(*given), output, caption)
+    print(output)
 
 
 @app.command()

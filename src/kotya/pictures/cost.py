@@ -40,7 +40,7 @@ def _finish(axis: Any, curves: Sequence[Curve], title: str, unit: str) -> None:
     axis.set_xlabel("positions", color=INK)
     axis.set_ylabel(unit, color=INK)
     axis.set_xscale("log", base=2)
-    axis.set_yscale("log")
+    axis.set_yscale("log", base=2)
     ticks = sorted({x for curve in curves for x in curve.x})
     axis.set_xticks(ticks, [f"{x:g}" for x in ticks])
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
