@@ -65,7 +65,7 @@ def build(name: str, kernel: str = "auto", **options: Any) -> MultiHeadAttention
         layer=2,
         heads=HEADS,
         head_size=SIZE // HEADS,
-        max_length=90,
+        max_length=200,
         kernel=kernel,  # type: ignore[arg-type]
     )
     options = {"rotary": False, **options}
@@ -384,6 +384,15 @@ def test_heads_that_cannot_share_patterns() -> None:
     )
     with pytest.raises(KotyaError, match="4 heads cannot share 3 patterns"):
         form_of(config, layer=0, heads=4, head_size=4, max_length=9, kernel="auto")
+
+
+def test_a_global_position_that_no_text_reaches() -> None:
+    config: Any = TypeAdapter(AttentionConfig).validate_python(
+        {"kind": "any", "of": ["window", {"kind": "global", "positions": [0, 9]}]}
+    )
+    form_of(config, layer=0, heads=2, head_size=4, max_length=10, kernel="auto")
+    with pytest.raises(KotyaError, match="no text has the global position 9: max_length is 9"):
+        form_of(config, layer=0, heads=2, head_size=4, max_length=9, kernel="auto")
 
 
 def test_every_preset_has_its_name() -> None:

@@ -22,6 +22,7 @@ from kotya.attention.linear import Elu, Favor, FeatureMap, LengthProjection, Rel
 from kotya.attention.patterns import Full, Global, Pattern, Window
 from kotya.attention.presets import PRESETS
 from kotya.config import Config
+from kotya.errors import KotyaError
 
 
 class PatternConfig(Config):
@@ -267,6 +268,11 @@ def form_of(
         return BlockSparse(config.size, config.random, layer, kernel)
     patterns = HeadPatterns(patterns_of(config), layer, kernel)
     patterns.groups(heads, causal=False)
+    furthest = max(pattern.waiting() for pattern in patterns.patterns) - 1
+    if furthest >= max_length:
+        raise KotyaError(
+            f"no text has the global position {furthest}: max_length is {max_length}, counted from 0"
+        )
     if all(isinstance(pattern, Full) for pattern in patterns.patterns):
         return None
     return Patterned(patterns)
