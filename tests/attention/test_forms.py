@@ -370,6 +370,7 @@ def test_the_kernel_is_chosen_by_length_and_device_and_never_changed_in_silence(
         ({"kind": "window", "dilation": 0}, "greater than or equal to 1"),
         ("sliding", "full"),
         ({"kind": "linear", "features": "tanh"}, "elu"),
+        ({"kind": "linear", "features": "favor", "size": 15}, "multiple of 2"),
         ({"kind": "any", "of": []}, "at least 1"),
     ],
 )

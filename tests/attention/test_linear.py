@@ -40,7 +40,7 @@ def similarities(query: Tensor, key: Tensor, features: FeatureMap, mask: Tensor)
     q, k = (x.double().transpose(1, 2) for x in (query, key))
     if isinstance(features, Favor):
         q, k = (x * x.shape[-1] ** -0.25 for x in (q, k))
-        omega = features.omega.double().T
+        omega = torch.cat([features.omega, -features.omega]).double().T
         by_query, by_key = q @ omega, k @ omega - k.square().sum(-1, keepdim=True) / 2
         logs = (by_query[:, :, :, None] + by_key[:, :, None]).logsumexp(-1)
         logs = logs.masked_fill(mask == 0, -math.inf)

@@ -7,7 +7,7 @@ from kotya.inference.approximation import by_drawing, by_spread, errors_of
 
 
 def test_errors_fall_as_one_over_the_root_of_the_features_and_grow_with_the_spread() -> None:
-    curves = by_spread([16, 256], 64, 16, 12, 1)
+    curves = by_spread([64, 1024], 64, 16, 12, 1)
     ends = [curve.y[-1] for curve in curves]
     assert ends == sorted(ends)
     falls = [curve.y[0] / curve.y[-1] for curve in curves]

@@ -138,8 +138,8 @@ class LinearConfig(Config):
 
     kind: Literal["linear"]
     features: Literal["elu", "relu", "favor"] = "elu"
-    size: int = Field(256, ge=1)
-    """Random features of FAVOR+; the others have as many as a head is wide."""
+    size: int = Field(256, ge=2, multiple_of=2)
+    """Random features of FAVOR+, an even number; the others have as many as a head is wide."""
     redraw: int | None = Field(None, ge=1)
     """FAVOR+ draws its features anew after so many batches."""
 

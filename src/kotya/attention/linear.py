@@ -7,8 +7,8 @@ key, value and output. A causal chunk reads what came before it through the sums
 The sums are all that decoding keeps: their size does not grow.
 
 Features that are exponentials leave float32's range. So each is divided in the keys by e to its scale, the greatest
-exponent that it had so far, and multiplied by it in the queries, whose own greatest is then taken out: it cancels. When
-a scale rises, the sums fall with it, as in the online softmax (Milakov and Gimelshein 2018). A denominator is so 1 at
+exponent that it had so far, and multiplied by it in the queries, whose own sum is then taken out: it cancels. When a
+scale rises, the sums fall with it, as in the online softmax (Milakov and Gimelshein 2018). A denominator is so 1 at
 least. All is computed in float32, whatever autocast is on.
 """
 
@@ -40,8 +40,8 @@ Sums = Float[Tensor, "rows heads features value_size_and_1"]
 
 _CHUNK = 128
 """Positions in a causal chunk, and the fewest in others."""
-_CELLS = 2**15
-"""Features of a head in another chunk; with 8 heads they fill a core's cache."""
+_CELLS = 2**16
+"""Features of a head in another chunk."""
 _RISE = 40.0
 """In a causal chunk a scale rises by so much at most above the chunk's first key: denominators stay above e⁻⁴⁰."""
 _SMALLEST = 1e-30
@@ -98,17 +98,23 @@ def _masked(k: Tensor, real: Tensor | None) -> Tensor:
 
 
 class Favor(FeatureMap):
-    """FAVOR+ (Choromanski et al. 2021): φ(x) = exp(ωᵀx′ - |x′|²/2), x′ = x/d^¼, for random orthogonal ω.
+    """FAVOR+ (Choromanski et al. 2021): φ(x) = exp(±ωᵀx′ - |x′|²/2), x′ = x/d^¼, for random orthogonal ω.
 
-    E φ(q)ᵀφ(k) = exp(qᵀk/√d), exactly softmax's.
+    E φ(q)ᵀφ(k) = exp(qᵀk/√d), exactly softmax's. Features come in pairs, of ω and of -ω (their Lemma 1, "hyperbolic"):
+    half of the products, and a smaller error.
     """
 
     def __init__(self, size: int, features: int, *, redraw: int | None = None) -> None:
-        """`features`: r, how many there are. `redraw`: after so many forward passes in training they are drawn anew."""
+        """`features`: r, how many there are. `redraw`: after so many forward passes in training they are drawn anew.
+
+        Raises KotyaError for an odd number.
+        """
+        if features % 2:
+            raise KotyaError(f"{features} random features: they come in pairs")
         super().__init__(features)
         self.redraw = redraw
         # not trained, but weights all the same: they are saved with the others, and a run goes on with them
-        self.omega = nn.Parameter(torch.empty(features, size), requires_grad=False)
+        self.omega = nn.Parameter(torch.empty(features // 2, size), requires_grad=False)
         self.passes = nn.Parameter(torch.zeros(()), requires_grad=False)
         self.draw()
 
@@ -128,30 +134,29 @@ class Favor(FeatureMap):
     def now(self) -> FeatureMap:
         if self.redraw is None:
             return self
-        features, size = self.omega.shape
         with torch.device("meta"):
-            drawn = Favor(size, features)
+            drawn = Favor(self.omega.shape[1], self.count)
         drawn.omega = nn.Parameter(self.omega.clone(), requires_grad=False)
         return drawn
 
-    def _projected(self, x: Tensor) -> Tensor:
-        """ωᵀx′."""
-        return F.linear(x, self.omega.float() * x.shape[-1] ** -0.25)
+    def _exponents(self, x: Tensor, above: Tensor, below: Tensor) -> Tensor:
+        """ωᵀx′ and -ωᵀx′ side by side, with what is added to either."""
+        projected = F.linear(x, self.omega.float() * x.shape[-1] ** -0.25)
+        return torch.cat([projected + above, below - projected], dim=-1)
 
     def queries(self, x: Vectors, scale: Scale) -> Featured:
-        """Without e to the -|x′|²/2, and with what makes the greatest feature 1."""
-        exponents = self._projected(x.transpose(1, 2).float()).add_(scale[:, :, None])
-        features: Tensor = exponents.sub_(exponents.detach().amax(-1, keepdim=True)).exp_()
-        return features
+        """Without e to the -|x′|²/2, and with what makes their sum 1: a softmax, which no exponent can overflow."""
+        above, below = scale[:, :, None].chunk(2, dim=-1)
+        return self._exponents(x.transpose(1, 2).float(), above, below).softmax(-1)
 
     def keys(self, x: Vectors, scale: Scale, real: Real | None = None) -> tuple[Featured, Scale]:
         x = x.transpose(1, 2).float()
-        half_square = x.square().sum(-1, keepdim=True) * (x.shape[-1] ** -0.5 / 2)
-        exponents = self._projected(x).sub_(half_square)
+        less = x.square().sum(-1, keepdim=True) * (-(x.shape[-1] ** -0.5) / 2)
+        exponents = self._exponents(x, less, less)
         if real is not None:
             exponents = exponents.masked_fill(~real[:, None, :, None], -math.inf)
         scale = torch.maximum(scale, exponents.detach().amax(2))
-        return (exponents - scale[:, :, None]).exp_(), scale
+        return exponents.sub_(scale[:, :, None]).exp_(), scale
 
 
 def orthogonal(features: int, size: int) -> Float[Tensor, "features size"]:

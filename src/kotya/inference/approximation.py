@@ -18,7 +18,7 @@ from kotya.pictures.lengths import Curve
 SPREADS = (0.1, 0.3, 1.0)
 """Standard deviations of the logits: the greater, the sharper the attention."""
 
-Draw = Callable[[int, int], Float[Tensor, "features size"]]
+Draw = Callable[[int, int], Float[Tensor, "pairs size"]]
 
 
 def by_spread(features: Sequence[int], length: int, size: int, draws: int, seed: int) -> list[Curve]:
@@ -66,7 +66,7 @@ def errors_of(
             torch.manual_seed(seed + number)
             query, key = (torch.randn(2, 1, length, 1, size) * spread**0.5).unbind()
             favor = Favor(size, features)
-            favor.omega.copy_(draw(features, size))
+            favor.omega.copy_(draw(*favor.omega.shape))
             exact = (query[0, :, 0] @ key[0, :, 0].T / size**0.5).softmax(1)
             ours = attend_linear(query, key, values, favor)[0, :, 0]
             found.append((ours - exact).abs().sum(1).mean() / 2)
