@@ -73,7 +73,11 @@ def test_blocks(pattern: Pattern, role: str, queries: int, keys: int, heads: int
         patch.setattr(plan, "_BLOCK", block)
         plan.plan.cache_clear()
         output = by_blocks(*inputs, pattern, cross=role == "cross", layer=3)
+        sparse = HeadPatterns((pattern,), 3).sparse_weights(*inputs[:2], causal=False, cross=role == "cross")
         plan.plan.cache_clear()
+    assert sparse.is_sparse
+    made = torch.einsum("hqk,khd->qhd", sparse.to_dense(), inputs[2])
+    torch.testing.assert_close(made, output, atol=1e-9, rtol=1e-9)
     masks = [pattern.bind(queries, keys, cross=role == "cross", layer=3, head=h).mask() for h in range(heads)]
     check_equal(output, attended(*inputs, torch.stack(masks)), inputs)
 
@@ -169,3 +173,26 @@ def test_no_square_of_the_length_is_allocated(name: str, role: str) -> None:
         plan.plan.cache_clear()
         held.append(peak_memory(lambda read=read: read().sum().backward()))
     assert held[1] < 2.3 * held[0]
+
+
+@pytest.mark.parametrize("name", ["longformer", "bigbird", "favor", "recorded"])
+def test_no_square_of_32k_is_allocated(name: str) -> None:
+    """A square of bits would be 128 MiB."""
+    length, size = 32_768, 8
+    some: Any = {"recorded": {"kind": "any", "of": [{"kind": "window", "left": 5, "right": 5}, "global"]}}
+    config: Any = TypeAdapter(AttentionConfig).validate_python((LINEAR_IN_LENGTH | some)[name])
+    form = form_of(config, layer=0, heads=1, head_size=size, max_length=length, kernel="auto")
+    assert form is not None
+    inputs = [torch.randn(1, length, 1, size, requires_grad=True) for _ in range(3)]
+
+    def read() -> None:
+        if name == "recorded":
+            weights = form.sparse_weights(
+                [(inputs[0][0], inputs[1][0])], length, length, causal=False, cross=False
+            )
+            assert weights is not None
+            torch.testing.assert_close(weights.sum((1, 3)).to_dense(), torch.ones(1, length))
+        else:
+            form.rows(*inputs, None).sum().backward()
+
+    assert peak_memory(read) < length**2 / 8

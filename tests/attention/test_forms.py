@@ -10,10 +10,12 @@ from torch import Tensor
 from attention_oracle import attended
 from kotya.attention import block_patterns
 from kotya.attention.block_patterns import Ends
+from kotya.attention.block_sparse import BlockSparse
 from kotya.attention.choices import AttentionConfig, form_of
 from kotya.attention.counters import draw_distinct
 from kotya.attention.forms import Linformer, Patterned
 from kotya.attention.head_patterns import SHORT, HeadPatterns, choose
+from kotya.attention.kernels import padding_mask
 from kotya.attention.multihead import MultiHeadAttention, Padding
 from kotya.attention.packed import Packing
 from kotya.attention.patterns import Causal, Full, Window
@@ -120,6 +122,41 @@ def test_recorded_weights_make_the_output(name: str, causal: bool) -> None:
         _, values = layer.form.projection(values, values, packing.counts)
     made = torch.einsum("nhqk,nkhs->nqhs", weights, values)
     torch.testing.assert_close(layer.output(packing.unpad(made).flatten(1)), recorded, atol=1e-5, rtol=1e-4)
+
+
+@every
+@pytest.mark.parametrize("causal", [False, True])
+def test_sparse_weights_are_the_weights(name: str, causal: bool) -> None:
+    """Of packed texts, of rows, and across; what has no sparse ones gives all, as ever."""
+    if causal and name in WHOLE:
+        pytest.skip("it has no causal form")
+    layer = build(name)
+    x, packing = texts(9, 180, 70)
+    rows, padding = packing.pad(x), Padding.of(packing.counts, packing.longest, x.dtype)
+    other = torch.randn(3, 50, SIZE)
+    found = []
+    for sparse in (False, True):
+        with record_attention(layer, sparse=sparse) as maps:
+            outputs = [
+                layer.packed(x, packing, causal=causal),
+                packing.unpad(layer(rows, padding, causal=causal)),
+            ]
+            if name != "block-sparse" and not causal:
+                outputs.append(
+                    layer.attend(layer.queries(other), *layer.keys_values(rows), padding, cross=True)
+                )
+        found.append((maps[""], outputs))
+    (whole, expected), (weights, outputs) = found
+    for mine, theirs in zip(outputs, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
+    real = padding_mask(packing.counts, packing.longest, x.dtype)
+    assert real is not None
+    for place, (mine, theirs) in enumerate(zip(weights, whole, strict=True)):
+        assert mine.is_sparse == isinstance(layer.form, Patterned | BlockSparse)
+        if place < 2:
+            theirs = theirs.masked_fill(real.transpose(2, 3) < 0, 0.0)
+            mine = mine.to_dense().masked_fill(real.transpose(2, 3) < 0, 0.0)
+        torch.testing.assert_close(mine.to_dense(), theirs, atol=1e-5, rtol=1e-4)
 
 
 @causal_ones
@@ -336,7 +373,13 @@ def test_global_projections_are_the_same_packed_padded_and_recorded(
     positions = torch.arange(packing.longest)[None] if rotary else None
     padded = layer(packing.pad(x), padding, positions=positions)
     torch.testing.assert_close(packing.unpad(padded), packed, atol=2e-5, rtol=1e-4)
-    (weights,) = maps[""]
+    with record_attention(layer, sparse=True) as sparse:
+        torch.testing.assert_close(layer.packed(x, packing, rotation=angles), packed, atol=2e-5, rtol=1e-4)
+    (weights,), (same,) = maps[""], sparse[""]
+    for row, length in enumerate(packing.lengths):
+        torch.testing.assert_close(
+            same[row].to_dense()[:, :length], weights[row, :, :length], atol=1e-5, rtol=1e-4
+        )
     wide = layer.form.patterns.wide(packing.longest, HEADS)[None, :, :, None]
     assert bool(wide.any()) == (name != "window")
     narrow, other = (

@@ -20,7 +20,7 @@ from torch import Tensor
 from kotya.attention.block_patterns import Ends, Neighbours
 from kotya.attention.blocks import attend_dense
 from kotya.attention.caches import Cache
-from kotya.attention.forms import Form
+from kotya.attention.forms import AnyText, Form, Other
 from kotya.attention.head_patterns import HeadPatterns, Kernel, tell
 from kotya.attention.kernels import Heads, Keys, Queries, exact
 from kotya.attention.packed import Packing, Tokens, attend_packed
@@ -31,6 +31,7 @@ _COLUMNS = 8
 """More in a head, so that it stays aligned; one is used."""
 
 Text = Float[Tensor, "length heads head_size"]
+Wider = Float[Tensor, "length heads wider"]
 
 
 class BlockSparse(Form):
@@ -90,13 +91,18 @@ class BlockSparse(Form):
         if length <= self.whole:
             tell("dense", Full(), self.patterns.layer)
             return attend_dense(query, key, value, None, dropout)
+        q, k = self._widened(query, key)
+        return self.patterns.attend(q, k, F.pad(value, (0, _COLUMNS)), dropout=dropout)[..., :size]
+
+    def _widened(self, query: Text, key: Text) -> tuple[Wider, Wider]:
+        """With columns that say how often each key counts."""
+        length, _, size = query.shape
         wider = size + _COLUMNS
         narrow, times = self._counts(length, query.device)
-        q = F.pad(query * math.sqrt(wider / size), (0, _COLUMNS))
-        k, v = F.pad(key, (0, _COLUMNS)), F.pad(value, (0, _COLUMNS))
+        q, k = F.pad(query * math.sqrt(wider / size), (0, _COLUMNS)), F.pad(key, (0, _COLUMNS))
         q[..., size] = narrow[:, None]
         k[..., size] = times.log()[:, None] * math.sqrt(wider)
-        return self.patterns.attend(q, k, v, dropout=dropout)[..., :size]
+        return q, k
 
     def _counts(
         self, length: int, device: torch.device
@@ -123,6 +129,15 @@ class BlockSparse(Form):
         ]
         _, weights = exact(query, key, key, mask=torch.stack(biases)[:, None])
         return weights
+
+    def sparse_text(
+        self, query: Text, key: Other, *wide: AnyText, causal: bool, cross: bool
+    ) -> Float[Tensor, "heads queries keys"]:
+        self._check(causal, cross)
+        if len(query) > self.whole:
+            return self.patterns.sparse_weights(*self._widened(query, key), causal=False, cross=False)
+        _, weights = exact(query[None], key[None], key[None])
+        return weights[0].to_sparse()
 
     def _bias(self, length: int, longest: int, device: torch.device) -> Float[Tensor, "longest longest"]:
         """On the scores of one text, whose padding sees what the rest of it does."""

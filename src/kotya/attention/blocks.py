@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from kotya.attention.patterns import Pattern
@@ -60,16 +60,81 @@ def attend_wide(
     dropout: float = 0.0,
 ) -> Queries:
     """The output with that of the few queries that see a share of all keys in its place."""
+    if not len(key) or (found := _wide(pattern, query, key, cross, layer, heads)) is None:
+        return output
+    wide, seen = found
+    read = attend_dense(query.index_select(0, wide), key, value, None if bool(seen.all()) else seen, dropout)
+    return output.index_copy(0, wide, read)
+
+
+def _wide(
+    pattern: Pattern, query: Tensor, key: Tensor, cross: bool, layer: int, heads: tuple[int, ...]
+) -> tuple[Int[Tensor, "wide"], Bool[Tensor, "#heads wide keys"]] | None:
+    """Which queries are wide, and what they see; None where there are none."""
     drawn = heads if pattern.drawn_by_head() else heads[:1]
     bounds = [pattern.bind(len(query), len(key), cross=cross, layer=layer, head=head) for head in drawn]
     places = pattern.wide(bounds[0].place)
-    if not places or not len(key):
-        return output
+    if not places:
+        return None
     wide = torch.tensor(places)
     seen = torch.stack([bound.allows(wide[:, None], torch.arange(len(key))) for bound in bounds])
-    wide, seen = wide.to(query.device), seen.to(query.device)
-    read = attend_dense(query.index_select(0, wide), key, value, None if bool(seen.all()) else seen, dropout)
-    return output.index_copy(0, wide, read)
+    return wide.to(query.device), seen.to(query.device)
+
+
+@torch.no_grad()
+def sparse_weights(
+    query: Queries,
+    key: Keys,
+    *wide: Float[Tensor, "_ heads head_size"],
+    pattern: Pattern,
+    cross: bool = False,
+    layer: int = 0,
+    heads: tuple[int, ...],
+) -> Float[Tensor, "heads queries keys"]:
+    """The weights by which one text is read, as a sparse tensor of the pairs that have weight.
+
+    `wide`: queries and keys of the wide queries, where they have their own. Raises KotyaError as `attend_blocks` does.
+    """
+    found = _wide(pattern, query, key, cross, layer, heads) if len(key) else None
+    apart = torch.zeros(0, dtype=torch.long, device=query.device) if found is None else found[0]
+    parts = list(_narrow_weights(query, key, pattern, cross, layer, heads, apart))
+    if found is not None:
+        places, seen = found
+        q, k = wide or (query, key)
+        scores = torch.einsum("qhd,khd->hqk", q.index_select(0, places), k) / math.sqrt(q.shape[2])
+        weights = (
+            scores.masked_fill(~seen, -torch.inf).softmax(2).nan_to_num(0.0)
+        )  # NaN where nothing is seen
+        head, i, j = weights.nonzero(as_tuple=True)
+        parts.append((torch.stack([head, places[i], j]), weights[head, i, j]))
+    indices, values = (torch.cat(x, dim=-1) for x in zip(*parts, strict=True))
+    shape = len(heads), len(query), len(key)
+    return torch.sparse_coo_tensor(indices, values, shape, check_invariants=True).coalesce()
+
+
+def _narrow_weights(
+    query: Tensor,
+    key: Tensor,
+    pattern: Pattern,
+    cross: bool,
+    layer: int,
+    heads: tuple[int, ...],
+    apart: Int[Tensor, "wide"],
+) -> Iterator[tuple[Int[Tensor, "3 pairs"], Float[Tensor, "pairs"]]]:
+    """Step by step (head, query, key) and weight, but of the queries that are apart."""
+    yield torch.zeros(3, 0, dtype=torch.long, device=query.device), query.new_zeros(0)
+    if not len(query) or not len(key):
+        return
+    how = plan(pattern, len(query), len(key), cross, layer, heads, query.dtype, query.device)
+    rows, columns = (
+        torch.arange(len(x), device=x.device)[:, None, None].expand(-1, len(heads), 1) for x in (query, key)
+    )
+    views, laid = how.views(rows), how.lay(columns)
+    for step, _, _, weights, _ in _weights(how, query, key, 0.0, 0):
+        row, column = step.queries.of(views), how.read(step, laid)
+        kept = (weights > 0.0) & ~torch.isin(row, apart)
+        head, i, j = kept.nonzero(as_tuple=True)
+        yield torch.stack([head, row[head, i, 0], column[head, j, 0]]), weights[head, i, j]
 
 
 def attend_dense(

@@ -5,8 +5,10 @@ with a cache that keeps no more than the form can still see.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -18,6 +20,9 @@ from kotya.attention.packed import Packing, Tokens, attend_packed
 from kotya.attention.pattern_cache import PatternCache, PatternSource
 from kotya.errors import KotyaError
 
+Text = Float[Tensor, "length heads head_size"]
+Other = Float[Tensor, "read heads head_size"]
+AnyText = Float[Tensor, "_ heads head_size"]
 Projected = tuple[Tokens, Tokens, Tokens]
 """Queries, keys and values."""
 
@@ -57,6 +62,30 @@ class Form(nn.Module, ABC):
         self, query: Queries, key: Keys, lengths: Int[Tensor, "rows"] | None, *, causal: bool, cross: bool
     ) -> Float[Tensor, "rows heads queries read"]:
         """The weights that it amounts to, for pictures: of keys, or of Linformer's mixtures of them."""
+
+    def sparse_weights(
+        self, texts: Iterable[tuple[AnyText, ...]], queries: int, keys: int, *, causal: bool, cross: bool
+    ) -> Float[Tensor, "rows heads queries keys"] | None:
+        """The same of texts, one a row with room for that many, as one sparse tensor; None where most have weight.
+
+        Of a text its queries and keys, and those of its global queries, where they have their own.
+        """
+        found = [self.sparse_text(*text, causal=causal, cross=cross) for text in texts]
+        parts = [one for one in found if one is not None]
+        if not parts or len(parts) < len(found):
+            return None
+        where = [F.pad(one.indices(), (0, 0, 1, 0), value=row) for row, one in enumerate(parts)]
+        values = torch.cat([one.values() for one in parts])
+        shape = len(parts), parts[0].shape[0], queries, keys
+        return torch.sparse_coo_tensor(
+            torch.cat(where, dim=1), values, shape, is_coalesced=True, check_invariants=True
+        )
+
+    def sparse_text(
+        self, query: Text, key: Other, *wide: AnyText, causal: bool, cross: bool
+    ) -> Float[Tensor, "heads queries keys"] | None:
+        """Of one text."""
+        return None
 
     @abstractmethod
     def new_cache(self, rows: int, heads: int, size: int, like: Float[Tensor, "*shape"]) -> Cache:
@@ -137,15 +166,22 @@ class Patterned(Form):
     def weights(
         self, query: Queries, key: Keys, lengths: Int[Tensor, "rows"] | None, *, causal: bool, cross: bool
     ) -> Float[Tensor, "rows heads queries read"]:
-        mask = self.patterns.mask(query.shape[1], key.shape[1], query.shape[2], causal=causal, cross=cross)
-        allowed = mask.to(query.device)[None]
-        if lengths is not None:
-            real = torch.arange(key.shape[1], device=query.device) < lengths[:, None]
-            allowed = allowed & real[:, None, None]
+        (rows, longest, heads), keys = query.shape[:3], key.shape[1]
+        allowed = torch.zeros(rows, heads, longest, keys, dtype=torch.bool)
+        for row, length in enumerate([keys] * rows if lengths is None else lengths.tolist()):
+            queries = longest if cross else length
+            mask = self.patterns.mask(queries, length, heads, causal=causal, cross=cross)
+            allowed[row, :, :queries, :length] = mask
+        allowed = allowed.to(query.device)
         blind = ~allowed.any(-1, keepdim=True)
         bias = torch.zeros(allowed.shape, device=query.device).masked_fill_(~(allowed | blind), -torch.inf)
         _, weights = exact(query, key, key, mask=bias)
         return weights.masked_fill(blind, 0.0)
+
+    def sparse_text(
+        self, query: Text, key: Other, *wide: AnyText, causal: bool, cross: bool
+    ) -> Float[Tensor, "heads queries keys"]:
+        return self.patterns.sparse_weights(query, key, *wide, causal=causal, cross=cross)
 
     def wide_weights(
         self,

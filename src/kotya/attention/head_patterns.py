@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from kotya.attention.blocks import attend_blocks, attend_dense, attend_wide
+from kotya.attention.blocks import attend_blocks, attend_dense, attend_wide, sparse_weights
+from kotya.attention.kernels import exact
 from kotya.attention.patterns import Causal, Full, Pattern, Place, Window
 from kotya.errors import KotyaError
 
@@ -122,13 +123,38 @@ class HeadPatterns:
 
         return self._by_group(wide, causal, output, query, key, value)
 
-    def _by_group(self, compute: Callable[..., Queries], causal: bool, *read: Tensor) -> Queries:
-        """What `compute` makes of every group's pattern, heads, and part of what is read; all heads again."""
+    def _by_group(
+        self, compute: Callable[..., Tensor], causal: bool, *read: Tensor, heads: int = 1
+    ) -> Tensor:
+        """What `compute` makes of every group's pattern, heads and part of what is read, joined on the axis `heads`."""
         outputs = [
-            compute(pattern, heads, *(x[:, heads[0] : heads[-1] + 1] for x in read))
-            for pattern, heads in self.groups(read[0].shape[1], causal=causal)
+            compute(pattern, numbers, *(x[:, numbers[0] : numbers[-1] + 1] for x in read))
+            for pattern, numbers in self.groups(read[0].shape[1], causal=causal)
         ]
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=heads)
+
+    def sparse_weights(
+        self,
+        query: Queries,
+        key: Keys,
+        *wide: Float[Tensor, "_ heads head_size"],
+        causal: bool,
+        cross: bool,
+    ) -> Float[Tensor, "heads queries keys"]:
+        """The weights by which one text is read, as a sparse tensor. `wide`: what global queries read by, if by others.
+
+        Heads that are a fixed share of all pairs have them all. Raises KotyaError for patterns without blocks.
+        """
+
+        def of(pattern: Pattern, heads: tuple[int, ...], q: Queries, k: Keys, *wide: Queries) -> Tensor:
+            if not isinstance(pattern, Full | Causal):
+                return sparse_weights(
+                    q, k, *wide, pattern=pattern, cross=cross, layer=self.layer, heads=heads
+                )
+            _, weights = exact(q[None], k[None], k[None], causal=isinstance(pattern, Causal))
+            return weights[0].to_sparse()
+
+        return self._by_group(of, causal, query, key, *wide, heads=0).coalesce()
 
     def wide(self, length: int, heads: int) -> Bool[Tensor, "heads length"]:
         """Which queries of a text that reads itself see a share of all keys, in each head."""

@@ -15,7 +15,7 @@ from kotya.attention.forms import Form, Patterned, Projected
 from kotya.attention.kernels import Heads, Keys, Mask, Queries, attend, exact, padding_mask
 from kotya.attention.packed import Packing, Tokens, attend_first, attend_packed
 from kotya.attention.positions import Rotation, rotate, rotation, turn
-from kotya.attention.recorder import record, recording
+from kotya.attention.recorder import record, recording, sparsely
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,16 @@ class MultiHeadAttention(nn.Module):
         if self.form is None:
             return exact(query, key, value, mask=mask, causal=causal, dropout=dropout)
         context = self.form.rows(query, key, value, lengths, causal=causal, cross=cross, dropout=dropout)
-        return context, self.form.weights(query, key, lengths, causal=causal, cross=cross)
+        weights = None
+        if sparsely():
+            ends = [key.shape[1]] * len(key) if lengths is None else lengths.tolist()
+            texts = ((q if cross else q[:end], k[:end]) for q, k, end in zip(query, key, ends, strict=True))
+            weights = self.form.sparse_weights(
+                texts, query.shape[1], key.shape[1], causal=causal, cross=cross
+            )
+        if weights is None:
+            weights = self.form.weights(query, key, lengths, causal=causal, cross=cross)
+        return context, weights
 
     def step(
         self, query: Queries, key: Keys, value: Keys, mask: Mask | None
@@ -244,6 +253,14 @@ class MultiHeadAttention(nn.Module):
         dropout: float,
     ) -> Tokens:
         """On the padded batch; the weights are [sequences, heads, longest, longest]."""
+        if sparsely() and self.form is not None:
+            read = (query, key, *(wide or ())[:2])
+            texts = zip(*(x.split(packing.lengths) for x in read), strict=True)
+            longest = packing.longest
+            weights = self.form.sparse_weights(texts, longest, longest, causal=causal, cross=False)
+            if weights is not None:
+                record(self, weights)
+                return self.form.packed(query, key, value, packing, causal=causal, dropout=dropout)
         q, k, v = (packing.pad(x) for x in (query, key, value))
         mask = padding_mask(packing.counts, packing.longest, q.dtype)
         context, weights = self._exactly(q, k, v, mask, packing.counts, causal, False, dropout)

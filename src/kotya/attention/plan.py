@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
 from kotya.attention.cuts import Cut
@@ -26,8 +26,8 @@ _BLOCK = 128
 _KEPT = 64
 """Plans that are kept."""
 
-Text = Float[Tensor, "length heads head_size"]
-Blocks = Float[Tensor, "heads size head_size"]
+Text = Num[Tensor, "length heads head_size"]
+Blocks = Num[Tensor, "heads size head_size"]
 Weights = Float[Tensor, "heads columns size"]
 
 

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet, finalize
@@ -197,17 +197,23 @@ class _Held(TorchDispatchMode):
         self.known = WeakSet[UntypedStorage]()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = {x.untyped_storage() for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)}
+        given = set(_storages((args, kwargs)))
         output = func(*args, **(kwargs or {}))
-        for x in tree_leaves(output):
-            if isinstance(x, Tensor):
-                storage = x.untyped_storage()
-                if storage not in self.known and storage not in given:
-                    self.known.add(storage)
-                    self.now += storage.nbytes()
-                    finalize(storage, self._freed, storage.nbytes())
+        for storage in _storages(output):
+            if storage not in self.known and storage not in given:
+                self.known.add(storage)
+                self.now += storage.nbytes()
+                finalize(storage, self._freed, storage.nbytes())
         self.most = max(self.most, self.now)
         return output
 
     def _freed(self, count: int) -> None:
         self.now -= count
+
+
+def _storages(held: Any) -> Iterator[UntypedStorage]:
+    """Of all tensors in there; a sparse one has two."""
+    for x in tree_leaves(held):
+        if isinstance(x, Tensor):
+            for part in (x._indices(), x._values()) if x.is_sparse else (x,):
+                yield part.untyped_storage()
