@@ -115,11 +115,11 @@ def test_average_makes_a_folder_that_translates(trained: Path, printed: Command)
 
 def test_pictures(trained: Path, printed: Command) -> None:
     for suffix, begins in (("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")):
-        heads, positions = trained / f"heads.{suffix}", trained / f"positions.{suffix}"
+        heads = trained / f"heads.{suffix}"
         printed("show", "heads", trained / "run", "kot vidit dom", "--output", heads)
-        printed("show", "positions", "--output", positions)
         assert heads.read_bytes().startswith(begins)
-        assert positions.read_bytes().startswith(begins)
+    printed("show", "positions", "--output", trained / "positions.png")
+    assert (trained / "positions.png").stat().st_size > 5000
 
 
 def test_benchmark_reports_every_measurement(trained: Path, printed: Command) -> None:

@@ -97,7 +97,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "rnn-cnn-fixed": pair(RNN, {**CNN, "attention": False}),
     "transformer-cnn": pair(TRANSFORMER, {**CNN, "layers": 3}),
 }
-QUICK = {"rnn", "luong-dot", "bahdanau", "cnn", "transformer", "transformer-pre", "transformer-modern"}
+QUICK = {"rnn", "luong-dot", "bahdanau", "cnn", "transformer", "transformer-modern"}
 """One a kind of decoder, and every block of the Transformer."""
 
 every = pytest.mark.parametrize("name", ARCHITECTURES)

@@ -232,7 +232,7 @@ def test_patience_ends_a_resumed_run_where_it_ends_an_undisturbed_one(
         assert (run / "model.safetensors").read_bytes() == before
 
 
-@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [13, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_kill_before_any_operation_on_files_loses_nothing(
     corpus: Path, tmp_path: Path, stride: int
 ) -> None:
