@@ -1,7 +1,7 @@
 """`kotya align`, `translate --alignments` and `evaluate --alignments`: what they print, draw and refuse."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from kotya.inference.alignment import symmetrized
 from kotya.inference.loading import load_translator
 from kotya.models.transformer import TransformerConfig
 from kotya.tasks.translation_recipe import TranslationFolder
-from kotya.text.alignments import parse, render
+from kotya.text.alignments import Links, parse, render
 from kotya.text.vocabulary import Vocabulary
 
 PAIRS = [("kot vidit dom", "a cat sees"), ("дом", "house")]
@@ -70,14 +70,27 @@ def test_both_directions(said: Callable[..., list[str]]) -> None:
 
 
 def test_several_models_vote_in_either_direction(here: Path, said: Callable[..., list[str]]) -> None:
-    forward, reverse = (
-        load_translator([here / one for one in names]).aligner()
-        for names in (("model", "other"), ("other", "model", "other"))
+    pairs = [("kot vidit dom " * 7, "a cat sees the house " * 6)]
+    (here / "long").write_text("\t".join(pairs[0]) + "\n", encoding="utf-8")
+
+    def links(forward: Sequence[str], reverse: Sequence[str]) -> Links:
+        one, other = (
+            load_translator([here / name for name in names]).aligner() for names in (forward, reverse)
+        )
+        [found] = symmetrized(one, other, pairs, "union")
+        return found.links
+
+    both, back = ["model", "other"], ["other", "model", "model"]
+    expected = links(both, back)
+    lacking = ((["model"], back), (both, ["model"]), (both, ["other"]), (both, ["other", "model"]))
+    assert expected not in [links(*given) for given in lacking]
+    voting = ("--with", "other", *(word for one in back for word in ("--symmetrize", one)))
+    [line] = said("align", "model", "long", *voting, "--heuristic", "union")
+    assert parse(line, "") == expected
+    [line] = said(
+        *("evaluate", "model", "source", "target", "--alignments", "gold", "--json", "--layer", "2"), *voting
     )
-    expected = symmetrized(forward, reverse, PAIRS, "union")
-    back = [word for one in ("other", "model", "other") for word in ("--symmetrize", one)]
-    lines = said("align", "model", "pairs", "--with", "other", *back, "--heuristic", "union")
-    assert lines == [render(one.links) for one in expected]
+    assert [row["step"] for row in json.loads(line)["alignments"]] == ["output", "input"]
 
 
 def test_pictures(here: Path, said: Callable[..., list[str]]) -> None:

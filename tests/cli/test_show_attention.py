@@ -114,6 +114,8 @@ def test_approximation_is_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "independent" in drawn.read_text(encoding="utf-8")
     assert run(["show", "approximation", "--features", "0", *few]) == 2
     assert "numbers from 1 on" in capsys.readouterr().err
+    assert run(["show", "approximation", "--features", "8,15", *few]) == 2
+    assert "even numbers" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

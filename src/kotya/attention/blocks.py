@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from kotya.attention.kernels import exact_type
 from kotya.attention.patterns import Pattern
 from kotya.attention.plan import Plan, Step, plan
 from kotya.dropout import dropout_mask
@@ -81,7 +82,6 @@ def _wide(
     return wide.to(query.device), seen.to(query.device)
 
 
-@torch.no_grad()
 def sparse_weights(
     query: Queries,
     key: Keys,
@@ -95,12 +95,13 @@ def sparse_weights(
 
     `wide`: queries and keys of the wide queries, where they have their own. Raises KotyaError as `attend_blocks` does.
     """
+    query, key = exact_type(query), exact_type(key)
     found = _wide(pattern, query, key, cross, layer, heads) if len(key) else None
     apart = torch.zeros(0, dtype=torch.long, device=query.device) if found is None else found[0]
     parts = list(_narrow_weights(query, key, pattern, cross, layer, heads, apart))
     if found is not None:
         places, seen = found
-        q, k = wide or (query, key)
+        q, k = map(exact_type, wide or (query, key))
         scores = torch.einsum("qhd,khd->hqk", q.index_select(0, places), k) / math.sqrt(q.shape[2])
         weights = (
             scores.masked_fill(~seen, -torch.inf).softmax(2).nan_to_num(0.0)

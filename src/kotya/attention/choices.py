@@ -22,7 +22,6 @@ from kotya.attention.linear import Elu, Favor, FeatureMap, LengthProjection, Rel
 from kotya.attention.patterns import Full, Global, Pattern, Window
 from kotya.attention.presets import PRESETS
 from kotya.config import Config
-from kotya.errors import KotyaError
 
 
 class PatternConfig(Config):
@@ -252,6 +251,15 @@ def not_by_kernel(kernel: Kernel, configs: tuple[AttentionConfig, ...]) -> str |
     return f"no layer attends by a pattern, and the kernel {kernel!r} is of patterns"
 
 
+def not_reached(configs: tuple[AttentionConfig, ...], longest: int) -> str | None:
+    """Which global position texts of so many tokens at most do not have; None where they have all."""
+    patterns = (pattern for config in configs for pattern in patterns_of(config))
+    furthest = max((pattern.waiting() for pattern in patterns), default=0) - 1
+    if furthest < longest:
+        return None
+    return f"position {furthest} is to be global, and texts end before {longest}: positions count from 0"
+
+
 def form_of(
     config: AttentionConfig, *, layer: int, heads: int, head_size: int, max_length: int, kernel: Kernel
 ) -> Form | None:
@@ -268,11 +276,6 @@ def form_of(
         return BlockSparse(config.size, config.random, layer, kernel)
     patterns = HeadPatterns(patterns_of(config), layer, kernel)
     patterns.groups(heads, causal=False)
-    furthest = max(pattern.waiting() for pattern in patterns.patterns) - 1
-    if furthest >= max_length:
-        raise KotyaError(
-            f"no text has the global position {furthest}: max_length is {max_length}, counted from 0"
-        )
     if all(isinstance(pattern, Full) for pattern in patterns.patterns):
         return None
     return Patterned(patterns)

@@ -63,6 +63,7 @@ class Form(nn.Module, ABC):
     ) -> Float[Tensor, "rows heads queries read"]:
         """The weights that it amounts to, for pictures: of keys, or of Linformer's mixtures of them."""
 
+    @torch.no_grad()
     def sparse_weights(
         self, texts: Iterable[tuple[AnyText, ...]], queries: int, keys: int, *, causal: bool, cross: bool
     ) -> Float[Tensor, "rows heads queries keys"] | None:

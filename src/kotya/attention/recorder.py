@@ -6,7 +6,7 @@
 
 While a recorder is open, in this thread or task only, attention takes the slower exact path that has the weights.
 To record some layers alone, give them as an `nn.ModuleList`: the others keep their fast path. With `sparse=True` layers
-that attend by a pattern are read block by block, and nothing of the size of all pairs is made.
+that attend by a pattern are read block by block, and no more is made than the pairs that they keep.
 """
 
 from collections.abc import Iterator

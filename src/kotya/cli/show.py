@@ -236,9 +236,9 @@ def _counts(option: str, text: str) -> list[int]:
 def approximation(
     output: Output = Path("approximation.png"),
     features: Annotated[
-        str, typer.Option(help="How many random features, with commas between.")
+        str, typer.Option(help="How many random features, even numbers with commas between.")
     ] = "16,32,64,128,256,512,1024",
-    length: Annotated[int, typer.Option(min=1, max=4096, help="Positions of a text.")] = 512,
+    length: Annotated[int, typer.Option(min=2, max=4096, help="Positions of a text.")] = 512,
     size: Annotated[int, typer.Option(min=1, max=512, help="Of a head.")] = 64,
     draws: Annotated[int, typer.Option(min=1, help="Of texts and of features, for each point.")] = 15,
     seed: Annotated[int, typer.Option(help="Of the first draw.")] = 1,
@@ -252,12 +252,16 @@ def approximation(
 
         kotya show approximation --features 32,128,512 --output approximation.svg
     """
+    from kotya.errors import KotyaError
     from kotya.inference.approximation import SPREADS, by_drawing, by_spread
     from kotya.pictures.approximation import draw_approximation
     from kotya.pictures.canvas import check_path
 
     check_path(output)
-    given = (_counts("--features", features), length, size, draws, seed)
+    counts = _counts("--features", features)
+    if any(count % 2 for count in counts):
+        raise KotyaError(f"--features {features}: they come in pairs, so even numbers")
+    given = (counts, length, size, draws, seed)
     texts = f"{length} positions, a head of {size}, {draws} draws"
     caption = f"{texts}; logits ±: their standard deviation, {SPREADS[1]:g} on the right"
     draw_approximation(by_spread(*given), by_drawing(*given), output, caption)

@@ -63,7 +63,7 @@ def errors_of(
     values = torch.eye(length)[None, :, None]  # so that the output is the weights
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         for number in range(draws):
-            torch.manual_seed(seed + number)
+            torch.default_generator.manual_seed(seed + number)
             query, key = (torch.randn(2, 1, length, 1, size) * spread**0.5).unbind()
             favor = Favor(size, features)
             favor.omega.copy_(draw(*favor.omega.shape))

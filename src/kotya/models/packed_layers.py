@@ -19,6 +19,7 @@ from kotya.attention.choices import (
     LayersAttention,
     form_of,
     not_by_kernel,
+    not_reached,
     of_layer,
     patterned,
 )
@@ -71,6 +72,9 @@ class StackConfig(LayerConfig):
         message = not_by_kernel(self.kernel, every)
         if message is not None:
             raise wrong(("kernel",), message, self.kernel)
+        message = not_reached(every, self.max_length)
+        if message is not None:
+            raise wrong(("attention",), message, None)
         if self.global_projections and not any(map(patterned, every)):
             message = "no layer attends by a pattern, so none has global positions: set it to false"
             raise wrong(("global_projections",), message, True)
