@@ -148,9 +148,12 @@ def trained(run: Path, file: Path, changes: list[str]) -> dict[str, Any]:
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        text = said.read()
         if child.returncode:
-            said.seek(0)
-            sys.exit(f"kotya train {file} failed:\n{said.read()[-2_000:]}")
+            sys.exit(f"kotya train {file} failed:\n{text[-2_000:]}")
+        if "--resume goes on" in text:
+            sys.exit(f"{run} was stopped; the same command goes on with it")
     seconds = time.perf_counter() - began
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
     return {
