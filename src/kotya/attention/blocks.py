@@ -103,9 +103,8 @@ def sparse_weights(
         places, seen = found
         q, k = map(exact_type, wide or (query, key))
         scores = torch.einsum("qhd,khd->hqk", q.index_select(0, places), k) / math.sqrt(q.shape[2])
-        weights = (
-            scores.masked_fill(~seen, -torch.inf).softmax(2).nan_to_num(0.0)
-        )  # NaN where nothing is seen
+        # where nothing is seen softmax is NaN
+        weights = scores.masked_fill(~seen, -torch.inf).softmax(2).nan_to_num(0.0)
         head, i, j = weights.nonzero(as_tuple=True)
         parts.append((torch.stack([head, places[i], j]), weights[head, i, j]))
     indices, values = (torch.cat(x, dim=-1) for x in zip(*parts, strict=True))

@@ -3,31 +3,20 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from kotya.pictures.canvas import FAINT, INK, legible, new_figure, save
-from kotya.pictures.lengths import (
-    BESIDE,
-    HEIGHT,
-    LEFT,
-    PANEL,
-    WIDTH,
-    Curve,
-    add_panel,
-    draw_curve,
-    name_curves,
-)
+from kotya.pictures.canvas import FAINT, INK, save
+from kotya.pictures.lengths import Curve, draw_curve, name_curves, two_panels
 
 
 def draw_approximation(
     by_spread: Sequence[Curve], by_drawing: Sequence[Curve], path: Path, caption: str = ""
 ) -> None:
     """Errors against the number of features, both by doubling, and the line of 1/√r; medians and quartiles."""
-    figure = new_figure(WIDTH, HEIGHT)
+    figure, left, right = two_panels(caption)
     panels = (
-        ("The sharper the attention, the harder", by_spread, 0),
-        ("Orthogonal features and independent ones", by_drawing, len(by_spread)),
+        (left, "The sharper the attention, the harder", by_spread, 0),
+        (right, "Orthogonal features and independent ones", by_drawing, len(by_spread)),
     )
-    for place, (title, curves, first) in enumerate(panels):
-        axis = add_panel(figure, LEFT + place * (PANEL + BESIDE + LEFT))
+    for axis, title, curves, first in panels:
         colours = {curve.name: first + i for i, curve in enumerate(curves)}
         for curve in curves:
             draw_curve(axis, curve, colours[curve.name])
@@ -45,5 +34,4 @@ def draw_approximation(
         axis.plot(ticks, line, color=FAINT, linewidth=1, linestyle=":")
         axis.annotate("1/√r", (ticks[0], line[0]), xytext=(0, -14), textcoords="offset points", color=FAINT)
         name_curves(axis, curves, colours)
-    figure.text(LEFT / WIDTH, 0.16 / HEIGHT, legible(caption), fontsize=8, color=FAINT, va="center")
     save(figure, path)

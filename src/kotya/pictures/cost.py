@@ -4,26 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kotya.pictures.canvas import FAINT, INK, legible, new_figure, save
-from kotya.pictures.lengths import (
-    BESIDE,
-    HEIGHT,
-    LEFT,
-    PANEL,
-    WIDTH,
-    Curve,
-    add_panel,
-    draw_curve,
-    name_curves,
-)
+from kotya.pictures.canvas import INK, save
+from kotya.pictures.lengths import Curve, draw_curve, name_curves, two_panels
 
 
 def draw_cost(seconds: Sequence[Curve], memory: Sequence[Curve], path: Path, caption: str = "") -> None:
     """Milliseconds on the left, MiB on the right; both scales by doubling, so that a straight line is a power."""
-    figure = new_figure(WIDTH, HEIGHT)
+    figure, left, right = two_panels(caption)
     panels = (
-        (add_panel(figure, LEFT), seconds, "Time, there and back", "milliseconds"),
-        (add_panel(figure, LEFT + PANEL + BESIDE + LEFT), memory, "Memory beside q, k and v", "MiB"),
+        (left, seconds, "Time, there and back", "milliseconds"),
+        (right, memory, "Memory beside q, k and v", "MiB"),
     )
     colours = {name: i for i, name in enumerate(dict.fromkeys(curve.name for curve in seconds))}
     for axis, curves, title, unit in panels:
@@ -31,7 +21,6 @@ def draw_cost(seconds: Sequence[Curve], memory: Sequence[Curve], path: Path, cap
             draw_curve(axis, curve, colours[curve.name])
         _finish(axis, curves, title, unit)
         name_curves(axis, curves, colours)
-    figure.text(LEFT / WIDTH, 0.16 / HEIGHT, legible(caption), fontsize=8, color=FAINT, va="center")
     save(figure, path)
 
 

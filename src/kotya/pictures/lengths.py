@@ -31,9 +31,7 @@ class Curve:
 
 def draw_lengths(quality: Sequence[Curve], times: Sequence[Curve], path: Path, caption: str = "") -> None:
     """Draw BLEU against words on the left, milliseconds against pieces on the right; a colour is a model."""
-    figure = new_figure(WIDTH, HEIGHT)
-    left = add_panel(figure, LEFT)
-    right = add_panel(figure, LEFT + PANEL + BESIDE + LEFT)
+    figure, left, right = two_panels(caption)
     names = dict.fromkeys(curve.name for curve in [*quality, *times])
     colours = {name: i % len(COLOURS) for i, name in enumerate(names)}
     for curve in quality:
@@ -44,8 +42,15 @@ def draw_lengths(quality: Sequence[Curve], times: Sequence[Curve], path: Path, c
     finish_times(right, times)
     for axis, curves in ((left, quality), (right, times)):
         name_curves(axis, curves, colours)
-    figure.text(LEFT / WIDTH, 0.16 / HEIGHT, legible(caption), fontsize=8, color=FAINT, va="center")
     save(figure, path)
+
+
+def two_panels(caption: str) -> tuple[Any, Any, Any]:
+    """A figure, two axes side by side in it, and a line below them."""
+    figure = new_figure(WIDTH, HEIGHT)
+    left, right = add_panel(figure, LEFT), add_panel(figure, LEFT + PANEL + BESIDE + LEFT)
+    figure.text(LEFT / WIDTH, 0.16 / HEIGHT, legible(caption), fontsize=8, color=FAINT, va="center")
+    return figure, left, right
 
 
 def add_panel(figure: Any, x: float) -> Any:
@@ -84,7 +89,7 @@ def finish_times(axis: Any, curves: Sequence[Curve]) -> None:
     axis.set_xlabel("pieces of the source", color=INK)
     axis.set_ylabel("milliseconds", color=INK)
     axis.set_xscale("log", base=2)
-    axis.set_yscale("log")
+    axis.set_yscale("log", base=2)
     ticks = sorted({x for curve in curves for x in curve.x})
     axis.set_xticks(ticks, [f"{x:g}" for x in ticks])
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
