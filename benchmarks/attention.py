@@ -4,14 +4,15 @@
     python benchmarks/attention.py --lengths 4096,16384 --forms window-256 linear
     python benchmarks/attention.py --parts layers models    beside other libraries' (see attention_peers.py)
 
-Both sides in one run and one process, the median of several; forward, and forward with backward, in milliseconds.
+Both sides in one run and one process; forward, and forward with backward, in milliseconds: the fastest of several, as
+for Python's own timeit, since what else the machine does can only make a call slower. Every form that has the role is
+measured in all three: a text that reads itself, that reads what is before it, and that reads another of its length.
 Full attention is measured up to 16k; beyond, its time is four times that of half the length, and marked so. Memory is
 that of all tensors held at once by forward and backward, beside query, key and value.
 """
 
 import argparse
 import functools
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -40,22 +41,23 @@ PARTS = {
     "layers": "attention layers alone, beside those of transformers",
     "models": "models of 2 layers, beside those of transformers",
 }
+ITSELF, CAUSAL, ACROSS = ROLES = "itself", "causal", "across"
 FORMS = {
-    "window-256": ("{kind: window, left: 255, right: 0}", True),
-    "window": ("window", False),
-    "dilated": ("dilated", False),
-    "global": ("global", False),
-    "random": ("random", False),
-    "longformer": ("longformer", False),
-    "bigbird": ("bigbird", False),
-    "bigbird-causal": ("bigbird", True),
-    "linear": ("linear", False),
-    "linear-causal": ("linear", True),
-    "relu": ("{kind: linear, features: relu}", False),
-    "favor-256": ("{kind: linear, features: favor}", False),
-    "favor-256-causal": ("{kind: linear, features: favor}", True),
-    "linformer-256": ("{kind: linformer}", False),
+    "window-256": ("{kind: window, left: 255, right: 0}", (CAUSAL,)),
+    "window": ("window", ROLES),
+    "dilated": ("dilated", ROLES),
+    "global": ("global", ROLES),
+    "random": ("random", ROLES),
+    "longformer": ("longformer", ROLES),
+    "bigbird": ("bigbird", ROLES),
+    "linear": ("linear", ROLES),
+    "relu": ("{kind: linear, features: relu}", ROLES),
+    "favor-256": ("{kind: linear, features: favor}", ROLES),
+    "linformer-256": ("{kind: linformer}", (ITSELF, ACROSS)),
 }
+"""And the roles in which they are measured."""
+SECONDS = 1.0
+"""That a call is repeated for, at least."""
 
 
 def main() -> None:
@@ -64,7 +66,8 @@ def main() -> None:
     )
     parser.add_argument("--lengths", default="1024,2048,4096,8192,16384,32768,65536")
     parser.add_argument("--forms", nargs="*", default=list(FORMS), choices=list(FORMS))
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--roles", nargs="*", default=list(ROLES), choices=list(ROLES))
+    parser.add_argument("--rounds", type=int, default=3, help="of each call, at least")
     parser.add_argument("--parts", nargs="*", default=list(PARTS), choices=list(PARTS))
     parser.add_argument("--layers", default="4096", help="lengths of layers beside others'")
     parser.add_argument("--models", default="4096,16384", help="lengths of models beside others'")
@@ -77,7 +80,7 @@ def main() -> None:
     for part in options.parts:
         print(f"\n{part}: {PARTS[part]}")
         if part == "forms":
-            forms(options.forms, lengths, options.rounds)
+            forms(options.forms, options.roles, lengths, options.rounds)
         elif part == "flex":
             beside_flex([length for length in lengths if length <= LONGEST_FULL], options.rounds)
         elif part == "layers":
@@ -96,23 +99,33 @@ def peers() -> Any:
     return attention_peers
 
 
-def forms(names: list[str], lengths: list[int], rounds: int) -> None:
+def forms(names: list[str], roles: list[str], lengths: list[int], rounds: int) -> None:
     """Ours beside PyTorch's full attention."""
     full = {causal: measured_full(causal, lengths, rounds) for causal in (False, True)}
     for causal, name in ((False, "full"), (True, "full, causal")):
         for length, (forward, both, extrapolated) in full[causal].items():
             line(name, length, forward, both, None, "extrapolated" if extrapolated else "")
     for name in names:
-        before: float | None = None
-        for length in lengths:
-            forward, both, memory = measured(*FORMS[name], length, rounds)
-            ratios = [
-                f"{full[c][length][0] / forward:.1f}×/{full[c][length][1] / both:.1f}×" for c in (False, True)
-            ]
-            doubled = "" if before is None else f"  ×{both / before:.2f} by doubling"
-            note = f"of full {ratios[0]}, of causal {ratios[1]}{doubled}"
-            line(name, length, forward, both, memory, note)
-            before = both
+        text, possible = FORMS[name]
+        for role in possible:
+            if role in roles:
+                one_form(f"{name}, {role}", text, role, lengths, rounds, full)
+
+
+def one_form(
+    name: str, text: str, role: str, lengths: list[int], rounds: int, full: dict[bool, dict[int, Any]]
+) -> None:
+    before: tuple[float, float] | None = None
+    for length in lengths:
+        forward, both, memory = measured(text, role, length, rounds)
+        ratios = [
+            f"{full[c][length][0] / forward:.1f}×/{full[c][length][1] / both:.1f}×" for c in (False, True)
+        ]
+        note = f"of full {ratios[0]}, of causal {ratios[1]}"
+        if before is not None:
+            note += f"  ×{forward / before[0]:.2f}/×{both / before[1]:.2f} by doubling"
+        line(name, length, forward, both, memory, note)
+        before = forward, both
 
 
 def beside_flex(lengths: list[int], rounds: int) -> None:
@@ -120,8 +133,8 @@ def beside_flex(lengths: list[int], rounds: int) -> None:
     for length in lengths:
         read, seconds = peers().flex(length, 256)
         with torch.no_grad():
-            theirs = median(read, rounds)
-        ours, _, _ = measured(*FORMS["window-256"], length, rounds)
+            theirs = fastest(read, rounds)
+        ours, _, _ = measured(FORMS["window-256"][0], CAUSAL, length, rounds)
         print(
             f"{length:6d}  flex {1000 * theirs:9.1f} ms after {seconds:.1f} s of compiling and masking, "
             f"kotya {1000 * ours:9.1f} ms  {theirs / ours:.2f}×",
@@ -135,11 +148,11 @@ def beside(calls: dict[str, Any], length: int, rounds: int) -> None:
     for name, (module, read, *inputs) in calls.items():
         module.eval()
         with torch.no_grad():
-            forward = median(read, rounds)
+            forward = fastest(read, rounds)
         module.train()
         trained = [*inputs, *module.parameters()]
         back = functools.partial(backward, read, trained)
-        found[name] = (forward, median(back, rounds), peak_memory(back) / 2**20)
+        found[name] = (forward, fastest(back, rounds), peak_memory(back) / 2**20)
     others = {name: took for name, took in found.items() if name.startswith("transformers")}
     for name, (forward, both, memory) in found.items():
         ratios = [f"{o[1] / both:.1f}× {other.partition(': ')[2]}" for other, o in others.items()]
@@ -165,14 +178,15 @@ def tensors(length: int) -> tuple[list[Tensor], Tensor]:
     )
 
 
-def median(run: Callable[[], Any], rounds: int) -> float:
+def fastest(run: Callable[[], Any], rounds: int) -> float:
+    """Of so many calls at least, and as many as there are in a second, after a first one."""
     run()
-    taken = []
-    for _ in range(rounds):
+    taken: list[float] = []
+    while len(taken) < rounds or sum(taken) < SECONDS:
         began = time.perf_counter()
         run()
         taken.append(time.perf_counter() - began)
-    return statistics.median(taken)
+    return min(taken)
 
 
 def timed(
@@ -182,7 +196,7 @@ def timed(
         with torch.no_grad():
             read()
 
-    return median(forward, rounds), median(lambda: torch.autograd.grad(read(), inputs, gradient), rounds)
+    return fastest(forward, rounds), fastest(lambda: torch.autograd.grad(read(), inputs, gradient), rounds)
 
 
 def measured_full(causal: bool, lengths: list[int], rounds: int) -> dict[int, tuple[float, float, bool]]:
@@ -200,14 +214,11 @@ def measured_full(causal: bool, lengths: list[int], rounds: int) -> dict[int, tu
             return F.scaled_dot_product_attention(*by_head, is_causal=causal)
 
         above = gradient.transpose(0, 1)[None].contiguous()
-        found[length] = (
-            *timed(read, by_head, above, min(rounds, 1 if length >= LONGEST_FULL else rounds)),
-            False,
-        )
+        found[length] = (*timed(read, by_head, above, rounds), False)
     return found
 
 
-def measured(text: str, causal: bool, length: int, rounds: int) -> tuple[float, float, float]:
+def measured(text: str, role: str, length: int, rounds: int) -> tuple[float, float, float]:
     """Seconds forward, seconds there and back, MiB."""
     form = form_of(choice_of(text), layer=0, heads=HEADS, head_size=SIZE, max_length=length, kernel="auto")
     assert form is not None
@@ -215,7 +226,9 @@ def measured(text: str, causal: bool, length: int, rounds: int) -> tuple[float, 
     packing = Packing.of([length])
 
     def read() -> Tensor:
-        return form.packed(query, key, value, packing, causal=causal, dropout=0.0)
+        if role == ACROSS:
+            return form.rows(query[None], key[None], value[None], None, cross=True)[0]
+        return form.packed(query, key, value, packing, causal=role == CAUSAL, dropout=0.0)
 
     forward, both = timed(read, [query, key, value], gradient, rounds)
     memory = peak_memory(lambda: torch.autograd.grad(read(), (query, key, value), gradient))

@@ -1,7 +1,9 @@
 """Key-value recall: pairs scattered over a long text, and at its end a key, of which the value is wanted.
 
-    python benchmarks/recall.py DIR --length 4096           2,000, 200 and 200 examples of 4,096 words
-    python benchmarks/recall.py DIR --length 16384 --pairs 32
+    python benchmarks/recall.py DIR --length 4096           20,000 examples to learn from, 200 and 200 of 4,096 words
+    python benchmarks/recall.py DIR --length 16384 --shortest 16384
+
+Those to learn from have 64 to `--length` words, every doubling as likely: what to look for is found in the short ones.
 
 Writes train.tsv, dev.tsv and test.tsv, `value<TAB>text`, for `kotya train --task classification`:
 
@@ -14,25 +16,28 @@ lie anywhere: the answer is half the text away on average. Chance is one in the 
 import argparse
 import random
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 FILLER, QUERY = ".", "?"
 
 
 def texts(
-    seed: int, *, length: int, pairs: int = 16, keys: int = 64, values: int = 8
+    seed: int, *, length: int, shortest: int | None = None, pairs: int = 8, keys: int = 32, values: int = 8
 ) -> Iterator[tuple[str, str]]:
     """Texts of `length` words and the value that each asks for, without end.
 
-    Raises ValueError where there are more pairs than keys, or than the text has room for.
+    `shortest`: of lengths from there to `length`, their logarithms evenly drawn.
+    Raises ValueError where there are more pairs than keys, or than the shortest text has room for.
     """
-    room = length - 2
-    if not 1 <= pairs <= min(keys, room // 2):
+    shortest = shortest or length
+    if not 1 <= pairs <= min(keys, shortest // 2 - 1):
         raise ValueError(
-            f"{pairs} pairs in {length} words with {keys} keys: there must be room, and a key for each"
+            f"{pairs} pairs in {shortest} words with {keys} keys: there must be room, and a key for each"
         )
     generator = random.Random(seed)
     while True:
+        room = round(shortest * (length / shortest) ** generator.random()) - 2
         chosen = generator.sample(range(keys), pairs)
         held = [generator.randrange(values) for _ in chosen]
         words: list[str] = []
@@ -52,25 +57,26 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--examples", nargs=3, type=int, default=[2_000, 200, 200])
+    parser.add_argument("--examples", nargs=3, type=int, default=[20_000, 200, 200])
     parser.add_argument("--length", type=int, default=4096)
-    parser.add_argument("--pairs", type=int, default=16)
-    parser.add_argument("--keys", type=int, default=64)
+    parser.add_argument("--shortest", type=int, default=64, help="of those to learn from")
+    parser.add_argument("--pairs", type=int, default=8)
+    parser.add_argument("--keys", type=int, default=32)
     parser.add_argument("--values", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    drawn = texts(
-        options.seed,
-        length=options.length,
-        pairs=options.pairs,
-        keys=options.keys,
-        values=options.values,
-    )
-    for name, count in zip(("train", "dev", "test"), options.examples, strict=True):
+    for number, (name, count) in enumerate(zip(("train", "dev", "test"), options.examples, strict=True)):
+        drawn = texts(
+            3 * options.seed + number,
+            length=options.length,
+            shortest=options.shortest if name == "train" else None,
+            pairs=options.pairs,
+            keys=options.keys,
+            values=options.values,
+        )
         with open(options.folder / f"{name}.tsv", "w", encoding="utf-8") as file:
-            for _ in range(count):
-                text, value = next(drawn)
+            for text, value in islice(drawn, count):
                 file.write(f"{value}\t{text}\n")
 
 

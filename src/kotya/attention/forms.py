@@ -241,7 +241,8 @@ class Linear(Form):
         dropout: float,
     ) -> Tokens:
         q, k, v = (packing.pad(x) for x in (query, key, value))
-        return packing.unpad(self.rows(q, k, v, packing.counts, causal=causal))
+        lengths = None if packing.even else packing.counts
+        return packing.unpad(self.rows(q, k, v, lengths, causal=causal))
 
     def rows(
         self,
@@ -304,7 +305,8 @@ class Linformer(Form):
         dropout: float,
     ) -> Tokens:
         q, k, v = (packing.pad(x) for x in (query, key, value))
-        return packing.unpad(self.rows(q, k, v, packing.counts, causal=causal, dropout=dropout))
+        lengths = None if packing.even else packing.counts
+        return packing.unpad(self.rows(q, k, v, lengths, causal=causal, dropout=dropout))
 
     def rows(
         self,

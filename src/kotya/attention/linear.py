@@ -40,7 +40,7 @@ Sums = Float[Tensor, "rows heads features value_size_and_1"]
 
 _CHUNK = 128
 """Positions in a causal chunk, and the fewest in others."""
-_CELLS = 2**16
+_CELLS = 2**17
 """Features of a head in another chunk."""
 _RISE = 40.0
 """In a causal chunk a scale rises by so much at most above the chunk's first key: denominators stay above e⁻⁴⁰."""

@@ -86,14 +86,23 @@ class Packing:
         """The place of every token in the padded batch, flattened."""
         return self.rows * self.longest + self.positions
 
+    @property
+    def even(self) -> bool:
+        """Whether all are as long, so that one a row they have no padding."""
+        return self.tokens == len(self.lengths) * self.longest
+
     def pad(self, x: Float[Tensor, "tokens *rest"]) -> Float[Tensor, "sequences longest *rest"]:
-        """The sequences one a row, with zeros behind them."""
+        """The sequences one a row, with zeros behind them; where they are even it is a view."""
+        if self.even:
+            return x.unflatten(0, (len(self.lengths), self.longest))
         flat = x.new_zeros(len(self.lengths) * self.longest, *x.shape[1:])
         padded: Tensor = flat.index_copy(0, self.slots, x).unflatten(0, (len(self.lengths), self.longest))
         return padded
 
     def unpad(self, x: Float[Tensor, "sequences longest *rest"]) -> Float[Tensor, "tokens *rest"]:
         """The way back."""
+        if self.even:
+            return x.flatten(0, 1)
         tokens: Tensor = x.flatten(0, 1).index_select(0, self.slots)
         return tokens
 
