@@ -95,12 +95,12 @@ TASKS = {
     "listops": Task(
         "listops", "accuracy", SMALL, generated=("listops", "--examples", "20000", "1000", "1000")
     ),
-    "recall-4096": Task("recall", "accuracy", SMALL, generated=("recall", "--length", "4096")),
+    "recall-4096": Task("recall", "F1", SMALL, generated=("recall", "--length", "4096")),
     "recall-16384": Task(
         "recall",
-        "accuracy",
+        "F1",
         {name: cell for name, cell in SMALL.items() if name != "full"},
-        ("data.train=recall-16384/train.tsv", "data.dev=recall-16384/dev.tsv", "model.max_length=16400"),
+        ("data.train=recall-16384/train.conll", "data.dev=recall-16384/dev.conll", "model.max_length=16400"),
         generated=("recall", "--length", "16384"),
     ),
     "characters": Task(
@@ -187,7 +187,7 @@ def texts(place: Place, name: str, recipe: Any) -> list[str]:
         root = place.data
         generator, *options = task.generated
         made = root / Path(recipe.data.dev).parent
-        if not (made / "test.tsv").exists():
+        if not any(made.glob("test.*")):
             few = ["--examples", "60", "4", "4"] if place.trial else []
             subprocess.run([sys.executable, HERE / f"{generator}.py", made, *options, *few], check=True)
     elif place.trial:

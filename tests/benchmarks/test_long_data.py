@@ -60,20 +60,26 @@ def test_listops_has_every_operation_as_often_and_no_more_arguments_than_asked()
     assert all(len(text.split()) <= 2 + 3 * (2 + 3) for text, _ in few)
 
 
-@pytest.mark.parametrize(("length", "pairs"), [(4096, 16), (16_384, 64), (10, 4), (6, 1)])
+@pytest.mark.parametrize(("length", "pairs"), [(4096, 16), (16_384, 64), (16, 4), (7, 1)])
 def test_recall(length: int, pairs: int) -> None:
-    places = []
-    for text, value in islice(recall.texts(3, length=length, pairs=pairs, keys=64), 40):
-        words = text.split()
-        assert len(words) == length
-        assert words[-2] == "?"
-        held = {words[i]: words[i + 1] for i in range(length - 2) if words[i].startswith("k")}
-        assert len(held) == pairs
-        assert held[words[-1]] == value
-        places.append(words.index(words[-1]) / length)
-    if length > 1000:
-        assert min(places) < 0.2
-        assert max(places) > 0.8
+    distances = []
+    for text in islice(recall.texts(3, length=length, pairs=pairs, keys=64), 40):
+        assert len(text) == length
+        words = [word for word, _ in text]
+        held = {words[i]: words[i + 1] for i in range(length // 2) if words[i + 1].startswith("v")}
+        asked = [i for i, (_, label) in enumerate(text) if label != "O"]
+        assert len(held) == len(asked) == pairs
+        assert {words[i]: text[i][1] for i in asked} == {key: f"B-{value}" for key, value in held.items()}
+        assert min(asked) >= length // 2
+        distances += [i - words.index(words[i]) for i in asked]
+    assert sum(distances) / len(distances) == pytest.approx(length / 2, rel=0.15)
+
+
+def test_recall_is_learned_from_texts_of_every_length() -> None:
+    lengths = [len(text) for text in islice(recall.texts(5, length=4096, shortest=64), 400)]
+    assert min(lengths) < 80
+    assert max(lengths) > 3300
+    assert sum(length < 512 for length in lengths) / 400 == pytest.approx(0.5, abs=0.1)
 
 
 def test_a_seed_says_it_all() -> None:
@@ -87,6 +93,6 @@ def test_a_seed_says_it_all() -> None:
 
 
 def test_more_pairs_than_keys_or_room_are_refused() -> None:
-    for options in ({"length": 100, "pairs": 65}, {"length": 10, "pairs": 5}):
+    for options in ({"length": 1000, "pairs": 65}, {"length": 18, "pairs": 5}):
         with pytest.raises(ValueError, match="a key for each"):
             next(recall.texts(1, **options))

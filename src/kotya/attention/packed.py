@@ -93,10 +93,10 @@ class Packing:
 
     def pad(self, x: Float[Tensor, "tokens *rest"]) -> Float[Tensor, "sequences longest *rest"]:
         """The sequences one a row, with zeros behind them; where they are even it is a view."""
-        if self.even:
-            return x.unflatten(0, (len(self.lengths), self.longest))
-        flat = x.new_zeros(len(self.lengths) * self.longest, *x.shape[1:])
-        padded: Tensor = flat.index_copy(0, self.slots, x).unflatten(0, (len(self.lengths), self.longest))
+        flat = x
+        if not self.even:
+            flat = x.new_zeros(len(self.lengths) * self.longest, *x.shape[1:]).index_copy(0, self.slots, x)
+        padded: Tensor = flat.unflatten(0, (len(self.lengths), self.longest))
         return padded
 
     def unpad(self, x: Float[Tensor, "sequences longest *rest"]) -> Float[Tensor, "tokens *rest"]:

@@ -93,7 +93,7 @@ class Bert(nn.Module):
         self.pooler = None
         if pooler and config.pooler != "none":
             self.pooler = Transform(config, config.pooler, norm=config.pooler == "gelu")
-        initialise(self)
+        initialise(self, config.initial_std)
 
     def _layer(self, depth: int) -> PackedLayer:
         config = self.config
@@ -188,9 +188,9 @@ class MaskedLM(nn.Module):
         self.transform = Transform(config, gelu, norm=True)
         self.output_bias = nn.Parameter(torch.zeros(len(encoder.embedding.tokens)))
         self.next_sentence = nn.Linear(config.size, 2) if next_sentence else None
-        initialise(self.transform)
+        initialise(self.transform, config.initial_std)
         if self.next_sentence is not None:
-            initialise(self.next_sentence)
+            initialise(self.next_sentence, config.initial_std)
 
     def forward(
         self, ids: Int[Tensor, "tokens"], packing: Packing, segments: Int[Tensor, "tokens"] | None = None

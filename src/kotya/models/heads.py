@@ -23,7 +23,7 @@ class SequenceModel(nn.Module):
         self.encoder = encoder
         self.dropout = Dropout(encoder.config.dropout)
         self.head = nn.Linear(encoder.config.size, outputs)
-        initialise(self.head)
+        initialise(self.head, encoder.config.initial_std)
 
     def forward(
         self, ids: Int[Tensor, "tokens"], packing: Packing, segments: Int[Tensor, "tokens"] | None = None
@@ -49,8 +49,8 @@ class TokenModel(nn.Module):
         self.transform = Transform(config, "gelu", norm=True) if config.pooler == "gelu" else nn.Identity()
         self.dropout = Dropout(config.dropout)
         self.head = nn.Linear(config.size, outputs)
-        initialise(self.transform)
-        initialise(self.head)
+        initialise(self.transform, config.initial_std)
+        initialise(self.head, config.initial_std)
 
     def forward(
         self, ids: Int[Tensor, "tokens"], packing: Packing, segments: Int[Tensor, "tokens"] | None = None

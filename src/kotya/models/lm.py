@@ -59,7 +59,7 @@ class LanguageDecoder(Decoder):
             PackedLayer(config, causal=True, form=config.form(layer)) for layer in range(config.layers)
         )
         self.norm = config.new_norm() if pre else nn.Identity()
-        initialise(self)
+        initialise(self, config.initial_std)
 
     def output_weights(self) -> tuple[Float[Tensor, "vocabulary size"], None]:
         return self.embedding.tokens, None

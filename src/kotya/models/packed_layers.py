@@ -42,9 +42,6 @@ from kotya.models.transformer_block import (
     normalization,
 )
 
-_STD = 0.02
-"""Of fresh weights (Devlin et al. 2019; Radford et al. 2018)."""
-
 
 class StackConfig(LayerConfig):
     """A stack of layers over packed texts."""
@@ -57,6 +54,9 @@ class StackConfig(LayerConfig):
     """Of rotary positions: the slowest pair of features turns once in about 2π times as many tokens."""
     norm_epsilon: float = Field(1e-12, gt=0)
     """Under the root of every norm."""
+    initial_std: float = Field(0.02, gt=0)
+    """Of fresh matrices and embeddings (Devlin et al. 2019; Radford et al. 2018), which are 768 wide and wider. With it
+    scores of attention in a narrow model begin near 0 and learn slowly; 1/√size is the same to it."""
     attention: LayersAttention = EVERYTHING
     """Who sees whom: a pattern, a linear form, or one for each layer."""
     kernel: Kernel = "auto"
@@ -233,8 +233,8 @@ class Rotations:
         return self.known[base]
 
 
-def initialise(model: nn.Module) -> None:
-    """Fresh weights, in place: matrices from a normal distribution of deviation 0.02, biases 0, norms 1.
+def initialise(model: nn.Module, std: float) -> None:
+    """Fresh weights, in place: matrices from a normal distribution of deviation `std`, biases 0, norms 1.
 
     What attention forms have of their own stays as they made it.
     """
@@ -245,4 +245,4 @@ def initialise(model: nn.Module) -> None:
             if name == "bias":
                 nn.init.zeros_(parameter)
             else:
-                nn.init.normal_(parameter, std=_STD)
+                nn.init.normal_(parameter, std=std)
