@@ -1,6 +1,6 @@
 """Key-value recall: pairs scattered over the first half of a long text, and in the other half keys alone.
 
-    python benchmarks/recall.py DIR --length 4096           10,000 examples to learn from, 200 and 200 of 4,096 words
+    python benchmarks/recall.py DIR --length 4096           5,000 examples to learn from, 200 and 200 of 4,096 words
     python benchmarks/recall.py DIR --length 16384 --longest 4096
 
 Writes train.conll, dev.conll and test.conll for `kotya train --task tagging`: of every key that stands alone the label
@@ -58,7 +58,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--examples", nargs=3, type=int, default=[10_000, 200, 200])
+    parser.add_argument("--examples", nargs=3, type=int, default=[5_000, 200, 200])
     parser.add_argument("--length", type=int, default=4096)
     parser.add_argument("--longest", type=int, help="of those to learn from; --length by default")
     parser.add_argument("--pairs", type=int, default=8)

@@ -164,6 +164,16 @@ def test_pad_and_unpad() -> None:
     assert (packing.tokens, packing.longest) == (sum(LENGTHS), 40)
 
 
+@pytest.mark.parametrize("lengths", [(7,), (4, 4, 4)])
+def test_texts_of_one_length_are_rows_as_they_stand(lengths: tuple[int, ...]) -> None:
+    packing = Packing.of(lengths)
+    x = torch.randn(packing.tokens, 2, 3)
+    padded = packing.pad(x)
+    assert torch.equal(padded, torch.stack(x.split(lengths)))
+    assert torch.equal(packing.unpad(padded), x)
+    assert padded.data_ptr() == packing.unpad(padded).data_ptr() == x.data_ptr()
+
+
 def test_an_empty_sequence_is_refused() -> None:
     with pytest.raises(ValueError, match="one token at least"):
         Packing.of([3, 0])

@@ -236,13 +236,20 @@ def test_presets_are_of_the_published_size(name: str, millions: float) -> None:
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.02)
 
 
-def test_fresh_weights_are_those_of_the_paper() -> None:
-    model = MaskedLM(PRESETS["bert-tiny"].build(2000), next_sentence=True)
-    for name, parameter in model.named_parameters():
+@pytest.mark.parametrize(
+    ("changed", "std"), [({}, 0.02), ({"initial_std": 0.09}, 0.09)]
+)  # 0.02 is the paper's
+def test_fresh_weights_are_as_wide_as_asked(changed: dict[str, float], std: float) -> None:
+    config = PRESETS["bert-tiny"].model_copy(update=changed)
+    for name, parameter in MaskedLM(config.build(2000), next_sentence=True).named_parameters():
         if parameter.ndim == 2:
-            assert float(parameter.detach().std()) == pytest.approx(0.02, rel=0.15), name
+            assert float(parameter.detach().std()) == pytest.approx(std, rel=0.15), name
         else:
             assert set(parameter.unique().tolist()) <= {0.0, 1.0}, name
+
+
+def test_a_fresh_model_finds_every_piece_as_likely() -> None:
+    model = MaskedLM(PRESETS["bert-tiny"].build(2000), next_sentence=True)
     first, _ = model.masked_loss(torch.randn(50, 128), torch.randint(2000, (50,)))
     assert first.item() / 50 == pytest.approx(math.log(2000), rel=0.05)
 

@@ -13,6 +13,9 @@ import numpy as np
 from kotya.text.sequences import Encoded
 from kotya.text.vocabulary import Vocabulary
 
+_AT_ONCE = 1000
+"""Sentences; the places of their pieces take far more room than what is kept of them."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -27,12 +30,15 @@ class Part:
 
 def parts(vocabulary: Vocabulary, sentences: Sequence[Sequence[str]], longest: int) -> list[list[Part]]:
     """For every sentence its parts, each of at most `longest` pieces, special ones counted."""
-    texts = [" ".join(words) for words in sentences]
-    encoded = vocabulary.encode_spans(texts)
-    return [
-        _parts(vocabulary, text, words, ids, spans, longest - 2)
-        for text, words, (ids, spans) in zip(texts, sentences, encoded, strict=True)
-    ]
+    found: list[list[Part]] = []
+    for start in range(0, len(sentences), _AT_ONCE):
+        some = sentences[start : start + _AT_ONCE]
+        texts = [" ".join(words) for words in some]
+        found += [
+            _parts(vocabulary, text, words, ids, spans, longest - 2)
+            for text, words, (ids, spans) in zip(texts, some, vocabulary.encode_spans(texts), strict=True)
+        ]
+    return found
 
 
 def _parts(
