@@ -50,10 +50,8 @@ class Task:
     """By name, what is changed in the recipe."""
     changes: tuple[str, ...] = ()
     """In all of them."""
-    generated: tuple[str, ...] = ()
-    """The generator and its options, where the texts are made."""
-    base: bool = False
-    """Whether it begins with MiniLM."""
+    base: str | None = None
+    """What it begins with: `minilm`, or the task whose cell of the same name and seed has the attention."""
     minutes: float | None = None
     """Of training, equal for all cells."""
 
@@ -86,22 +84,26 @@ SMALL = by(
     favor="{kind: linear, features: favor, size: 256, redraw: 1000}",
     linformer="linformer",
 )
+GENERATED = {
+    "listops": ("listops", "--examples", "20000", "1000", "1000"),
+    **{f"recall-{length}": ("recall", "--length", str(length)) for length in (128, 4096, 16_384)},
+}
+"""By folder the generator of its texts, and options."""
 SMALL_BATCHES = ("training.examples=8", "training.learning_rate=1e-4")
 TASKS = {
-    "reviews": Task("reviews", "accuracy", EXTENDED, ("training.epochs=1", *SMALL_BATCHES), base=True),
+    "reviews": Task("reviews", "accuracy", EXTENDED, ("training.epochs=1", *SMALL_BATCHES), "minilm"),
     "hyperpartisan": Task(
-        "hyperpartisan", "accuracy", EXTENDED, ("training.epochs=3", *SMALL_BATCHES), base=True
+        "hyperpartisan", "accuracy", EXTENDED, ("training.epochs=3", *SMALL_BATCHES), "minilm"
     ),
-    "listops": Task(
-        "listops", "accuracy", SMALL, generated=("listops", "--examples", "20000", "1000", "1000")
-    ),
-    "recall-4096": Task("recall", "F1", SMALL, generated=("recall", "--length", "4096")),
+    "listops": Task("listops", "accuracy", SMALL),
+    "recall-128": Task("recall", "F1", SMALL),
+    "recall-4096": Task("recall-long", "F1", dict.fromkeys(SMALL, ()), base="recall-128"),
     "recall-16384": Task(
-        "recall",
+        "recall-long",
         "F1",
-        {name: cell for name, cell in SMALL.items() if name != "full"},
-        ("data.train=recall-16384/train.conll", "data.dev=recall-16384/dev.conll", "model.max_length=16400"),
-        generated=("recall", "--length", "16384"),
+        {name: () for name in SMALL if name != "full"},
+        ("data.train=recall-16384/train.conll", "data.dev=recall-16384/dev.conll"),
+        base="recall-128",
     ),
     "characters": Task(
         "characters",
@@ -143,18 +145,20 @@ def main() -> None:
     print((place.folder / "tables.md").read_text(encoding="utf-8"))
 
 
-def cell(place: Place, name: str, one: str, seed: int) -> None:
-    """Run it, unless it is there, and write the tables."""
+def cell(place: Place, name: str, one: str, seed: int) -> Path:
+    """Run it, unless it is there, and write the tables; its model folder."""
     task = TASKS[name]
-    run = place.folder / f"{name}.{one.replace(' ', '-')}.{seed}"
+    run = place.folder / f"{name}.{one.replace(', ', '-').replace(' ', '-')}.{seed}"
     path = run.with_name(f"{run.name}.json")
     if not path.exists():
         print(f"{time.strftime('%H:%M')} {run.name}", file=sys.stderr, flush=True)
         file = RECIPES / f"{task.recipe}.yaml"
         changes = [*task.changes, *task.cells[one], f"training.seed={seed}"]
-        changes += texts(place, name, recipes.read(file, task.changes))
-        if task.base:
+        changes += texts(place, recipes.read(file, task.changes))
+        if task.base == "minilm":
             changes.append(f"base={base_folder(place)}")
+        elif task.base is not None:
+            changes.append(f"base={cell(place, task.base, one, seed)}")
         if place.trial:
             few = "training.tokens=2048" if task.minutes else "training.examples=2"
             changes += [*updates(place.trial), few]
@@ -166,6 +170,7 @@ def cell(place: Place, name: str, one: str, seed: int) -> None:
         content = {"task": name, "cell": one, "seed": seed, "metrics": metrics, "seconds": round(seconds, 1)}
         path.write_text(json.dumps({**content, "machine": machine.describe()}), encoding="utf-8")
     (place.folder / "tables.md").write_text(tables(place.folder), encoding="utf-8")
+    return run
 
 
 def updates(count: int) -> list[str]:
@@ -180,16 +185,16 @@ def base_folder(place: Place) -> Path:
     return path
 
 
-def texts(place: Place, name: str, recipe: Any) -> list[str]:
+def texts(place: Place, recipe: Any) -> list[str]:
     """Where the recipe finds its texts: the data root, or what is generated here; in a trial a few of them."""
-    task, root = TASKS[name], recipe.data_root().absolute()
-    if task.generated:
+    root, folder = recipe.data_root().absolute(), Path(recipe.data.dev).parent.name
+    if folder in GENERATED:
         root = place.data
-        generator, *options = task.generated
-        made = root / Path(recipe.data.dev).parent
-        if not any(made.glob("test.*")):
+        generator, *options = GENERATED[folder]
+        if not any((root / folder).glob("test.*")):
             few = ["--examples", "60", "4", "4"] if place.trial else []
-            subprocess.run([sys.executable, HERE / f"{generator}.py", made, *options, *few], check=True)
+            command = [sys.executable, HERE / f"{generator}.py", root / folder, *options, *few]
+            subprocess.run(command, check=True)
     elif place.trial:
         for file in (*recipe.data.train, recipe.data.dev):
             thinned(root / file, place.data / file)

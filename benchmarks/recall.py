@@ -1,7 +1,6 @@
 """Key-value recall: pairs scattered over the first half of a long text, and in the other half keys alone.
 
-    python benchmarks/recall.py DIR --length 4096           5,000 examples to learn from, 200 and 200 of 4,096 words
-    python benchmarks/recall.py DIR --length 16384 --longest 4096
+    python benchmarks/recall.py DIR --length 4096           8,000 examples to learn from, 200 and 200 of 4,096 words
 
 Writes train.conll, dev.conll and test.conll for `kotya train --task tagging`: of every key that stands alone the label
 is its value, of all other words O. In a line here:
@@ -12,7 +11,7 @@ Keys of a text are all different, and each is asked for once; a value may stand 
 lie anywhere in their half: half the text is between them on average. Chance is one in the number of values; who sees
 the values of a text but not their keys can name the one that is there most often, and is right in 3 of 10.
 
-Texts to learn from have 64 to `--longest` words, every doubling as likely: what to look for is found in the short ones.
+Texts to learn from have 64 to `--length` words, every doubling as likely.
 """
 
 import argparse
@@ -58,9 +57,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--examples", nargs=3, type=int, default=[5_000, 200, 200])
+    parser.add_argument("--examples", nargs=3, type=int, default=[8_000, 200, 200])
     parser.add_argument("--length", type=int, default=4096)
-    parser.add_argument("--longest", type=int, help="of those to learn from; --length by default")
     parser.add_argument("--pairs", type=int, default=8)
     parser.add_argument("--keys", type=int, default=32)
     parser.add_argument("--values", type=int, default=8)
@@ -68,11 +66,10 @@ def main() -> None:
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     for number, (name, count) in enumerate(zip(("train", "dev", "test"), options.examples, strict=True)):
-        training = name == "train"
         drawn = texts(
             3 * options.seed + number,
-            length=options.longest or options.length if training else options.length,
-            shortest=64 if training else None,
+            length=options.length,
+            shortest=64 if name == "train" else None,
             pairs=options.pairs,
             keys=options.keys,
             values=options.values,
