@@ -86,7 +86,9 @@ SMALL = by(
 )
 GENERATED = {
     "listops": ("listops", "--examples", "20000", "1000", "1000"),
-    **{f"recall-{length}": ("recall", "--length", str(length)) for length in (128, 4096, 16_384)},
+    "recall-128": ("recall", "--length", "128"),
+    "recall-4096": ("recall", "--length", "4096", "--examples", "2000", "200", "200"),
+    "recall-16384": ("recall", "--length", "16384", "--examples", "1000", "100", "100"),
 }
 """By folder the generator of its texts, and options."""
 SMALL_BATCHES = ("training.examples=8", "training.learning_rate=1e-4")
@@ -102,7 +104,7 @@ TASKS = {
         "recall-long",
         "F1",
         {name: () for name in SMALL if name != "full"},
-        ("data.train=recall-16384/train.conll", "data.dev=recall-16384/dev.conll"),
+        ("data.train=recall-16384/train.conll", "data.dev=recall-16384/dev.conll", "training.updates=100"),
         base="recall-128",
     ),
     "characters": Task(
