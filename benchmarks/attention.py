@@ -14,7 +14,6 @@ that of all tensors held at once by forward and backward, beside query, key and 
 import argparse
 import functools
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +29,7 @@ import machine  # noqa: E402
 from kotya.attention.choices import form_of  # noqa: E402
 from kotya.attention.packed import Packing  # noqa: E402
 from kotya.inference.attention_forms import choice_of, peak_memory  # noqa: E402
+from timing import fastest  # noqa: E402
 
 HEADS, SIZE = 8, 64
 LONGEST_FULL = 16_384
@@ -56,8 +56,6 @@ FORMS = {
     "linformer-256": ("{kind: linformer}", (ITSELF, ACROSS)),
 }
 """And the roles in which they are measured."""
-SECONDS = 1.0
-"""That a call is repeated for, at least."""
 
 
 def main() -> None:
@@ -85,11 +83,11 @@ def main() -> None:
             beside_flex([length for length in lengths if length <= LONGEST_FULL], options.rounds)
         elif part == "layers":
             for length in layers:
-                beside(peers().layers(length), length, options.rounds)
+                beside(part, length, options.rounds)
         else:
             for length in models:
                 few = ["transformers: BERT, full"] if length > SPARSE_MODELS else None
-                beside(peers().models(length, few), length, options.rounds)
+                beside(part, length, options.rounds, few)
 
 
 def peers() -> Any:
@@ -142,25 +140,23 @@ def beside_flex(lengths: list[int], rounds: int) -> None:
         )
 
 
-def beside(calls: dict[str, Any], length: int, rounds: int) -> None:
-    """Layers or models of both sides, all in one run, with the memory that forward and backward held."""
+def beside(kind: str, length: int, rounds: int, names: list[str] | None = None) -> None:
+    """Layers or models of both sides, all in one process, with the memory that forward and backward held; and the
+    others' once more in a process of their own, with the allocator as their users have it.
+
+    `names`: of the others' that are measured; all by default.
+    """
     found = {}
-    for name, (module, read, *inputs) in calls.items():
-        module.eval()
-        with torch.no_grad():
-            forward = fastest(read, rounds)
-        module.train()
-        trained = [*inputs, *module.parameters()]
-        back = functools.partial(backward, read, trained)
-        found[name] = (forward, fastest(back, rounds), peak_memory(back) / 2**20)
+    for name, call in peers().KINDS[kind](length, names).items():
+        back = functools.partial(peers().backward, call)
+        found[name] = (*peers().times(call, rounds), peak_memory(back) / 2**20)
     others = {name: took for name, took in found.items() if name.startswith("transformers")}
+    for name, (forward, both) in peers().in_own_process(kind, length, rounds, names).items():
+        alone = name.replace("transformers", "as it comes")
+        others[alone] = found[alone] = (forward, both, None)
     for name, (forward, both, memory) in found.items():
-        ratios = [f"{o[1] / both:.1f}× {other.partition(': ')[2]}" for other, o in others.items()]
+        ratios = [f"{o[1] / both:.1f}× {other.removeprefix('transformers: ')}" for other, o in others.items()]
         line(name, length, forward, both, memory, "" if name in others else ", ".join(ratios))
-
-
-def backward(read: Callable[[], Tensor], trained: list[Tensor]) -> None:
-    torch.autograd.grad(read().sum(), trained, allow_unused=True)
 
 
 def line(name: str, length: int, forward: float, both: float, memory: float | None, note: str) -> None:
@@ -176,17 +172,6 @@ def tensors(length: int) -> tuple[list[Tensor], Tensor]:
     return [torch.randn(length, HEADS, SIZE, requires_grad=True) for _ in range(3)], torch.randn(
         length, HEADS, SIZE
     )
-
-
-def fastest(run: Callable[[], Any], rounds: int) -> float:
-    """Of so many calls at least, and as many as there are in a second, after a first one."""
-    run()
-    taken: list[float] = []
-    while len(taken) < rounds or sum(taken) < SECONDS:
-        began = time.perf_counter()
-        run()
-        taken.append(time.perf_counter() - began)
-    return min(taken)
 
 
 def timed(

@@ -4,9 +4,15 @@ Sizes are those of `attention.py`: batch 1, 8 heads × 64, float32, no dropout. 
 makes query, key and value of them; kotya's has its output matrix too, theirs not. Forward is timed in eval mode;
 forward and backward in train mode, where the library's BigBird draws its random blocks. Models have 2 layers, 512 wide
 and 2,048 inside.
+
+In one process with kotya's they have the allocator setting that kotya's command line makes for itself, from which they
+gain a lot; `in_own_process` has them as they come.
 """
 
 import functools
+import json
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -24,6 +30,7 @@ from kotya.attention.multihead import MultiHeadAttention
 from kotya.attention.packed import Packing
 from kotya.inference.attention_forms import choice_of
 from kotya.models.bert import BertConfig
+from timing import fastest
 
 HEADS, SIZE = 8, 64
 WIDTH, VOCABULARY, LAYERS = HEADS * SIZE, 1000, 2
@@ -52,11 +59,15 @@ transformers.logging.set_verbosity_error()
 warnings.filterwarnings("ignore", category=UserWarning)
 
 
-def layers(length: int) -> dict[str, tuple[nn.Module, Read, Tensor]]:
-    """By name a layer, a call of it on hidden vectors of one text, and these vectors."""
+Call = tuple[nn.Module, Read, list[Tensor]]
+"""A module, a call of it, and what it is differentiated by beside its parameters."""
+
+
+def layers(length: int, names: list[str] | None = None) -> dict[str, Call]:
+    """By name a layer, and a call of it on hidden vectors of one text. `names`: of the library's."""
     torch.manual_seed(0)
     x = torch.randn(1, length, WIDTH, requires_grad=True)
-    found: dict[str, tuple[nn.Module, Read, Tensor]] = {}
+    found: dict[str, Call] = {}
     longformer = LongformerSelfAttention(_longformer(length), 0)
     real = torch.zeros(1, length)
     first = torch.arange(length)[None] == 0
@@ -69,7 +80,7 @@ def layers(length: int) -> dict[str, tuple[nn.Module, Read, Tensor]]:
             is_index_global_attn=first,
             is_global_attn=True,
         )[0],
-        x,
+        [x],
     )
     bigbird = BigBirdBlockSparseAttention(_bigbird(length), seed=0)
     blocked, band, from_mask, to_mask = BigBirdModel.create_masks_for_block_sparse_attn(
@@ -78,8 +89,9 @@ def layers(length: int) -> dict[str, tuple[nn.Module, Read, Tensor]]:
     found["transformers: BigBird"] = (
         bigbird,
         lambda: bigbird(x, band, from_mask, to_mask, blocked, blocked)[0],
-        x,
+        [x],
     )
+    found = {name: call for name, call in found.items() if names is None or name in names}
     packing = Packing.of([length])
     for name, text in FORMS.items():
         form = form_of(
@@ -94,7 +106,7 @@ def layers(length: int) -> dict[str, tuple[nn.Module, Read, Tensor]]:
             form=form,
             global_projections=name == "longformer",
         )
-        found[f"kotya: {name}"] = (layer, functools.partial(_packed, layer, x, packing), x)
+        found[f"kotya: {name}"] = (layer, functools.partial(_packed, layer, x, packing), [x])
     return found
 
 
@@ -102,8 +114,8 @@ def _packed(layer: MultiHeadAttention, x: Tensor, packing: Packing) -> Tensor:
     return layer.packed(x[0], packing)
 
 
-def models(length: int, names: list[str] | None = None) -> dict[str, tuple[nn.Module, Read]]:
-    """By name a model of 2 layers, and a call of it on the ids of one text."""
+def models(length: int, names: list[str] | None = None) -> dict[str, Call]:
+    """By name a model of 2 layers, and a call of it on the ids of one text. `names`: of the library's."""
     torch.manual_seed(0)
     ids = torch.randint(5, VOCABULARY, (1, length))
     makers: dict[str, Callable[[], transformers.PreTrainedModel]] = {
@@ -115,13 +127,13 @@ def models(length: int, names: list[str] | None = None) -> dict[str, tuple[nn.Mo
         ),
         "transformers: BigBird": lambda: BigBirdModel(_bigbird(length), add_pooling_layer=False),
     }
-    found: dict[str, tuple[nn.Module, Read]] = {}
+    found: dict[str, Call] = {}
     for name, make in makers.items():
         if names is None or name in names:
             model = make()
             first = {"global_attention_mask": (torch.arange(length) == 0).long()[None]}
             options = first if "Longformer" in name else {}
-            found[name] = (model, functools.partial(_hidden, model, ids, options))
+            found[name] = (model, functools.partial(_hidden, model, ids, options), [])
     packing = Packing.of([length])
     for name, text in FORMS.items():
         config = BertConfig.model_validate(
@@ -138,8 +150,42 @@ def models(length: int, names: list[str] | None = None) -> dict[str, tuple[nn.Mo
             }
         )
         encoder = config.build(VOCABULARY, pooler=False)
-        found[f"kotya: {name}"] = (encoder, functools.partial(encoder, ids[0], packing))
+        found[f"kotya: {name}"] = (encoder, functools.partial(encoder, ids[0], packing), [])
     return found
+
+
+KINDS = {"layers": layers, "models": models}
+
+
+def times(call: Call, rounds: int) -> tuple[float, float]:
+    """Seconds forward, and forward and backward."""
+    module, read, _ = call
+    module.eval()
+    with torch.no_grad():
+        forward = fastest(read, rounds)
+    module.train()
+    return forward, fastest(functools.partial(backward, call), rounds)
+
+
+def backward(call: Call) -> None:
+    module, read, inputs = call
+    torch.autograd.grad(read().sum(), [*inputs, *module.parameters()], allow_unused=True)
+
+
+def in_own_process(
+    kind: str, length: int, rounds: int, names: list[str] | None = None
+) -> dict[str, tuple[float, float]]:
+    """The library's side alone, without anything of kotya's in its process."""
+    job = json.dumps([kind, length, rounds, names])
+    done = subprocess.run([sys.executable, __file__, job], capture_output=True, text=True, check=True)
+    found: dict[str, tuple[float, float]] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    kind, length, rounds, names = json.loads(sys.argv[1])
+    calls = KINDS[kind](length, names)
+    print(json.dumps({name: times(calls[name], rounds) for name in calls if name.startswith("transformers")}))
 
 
 def _hidden(model: transformers.PreTrainedModel, ids: Tensor, options: dict[str, Any]) -> Tensor:
@@ -181,3 +227,7 @@ def flex(length: int, back: int) -> tuple[Read, float]:
     with torch.no_grad():
         read()
     return read, time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()

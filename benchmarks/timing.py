@@ -1,4 +1,4 @@
-"""How a side of the training benchmark is timed, and how it answers: one line of JSON on stdout."""
+"""How sides of benchmarks are timed, and how one of training answers: one line of JSON on stdout."""
 
 import json
 import os
@@ -8,6 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import corpus
+
+SECONDS = 1.0
+"""That a call of which the fastest counts is repeated for, at least."""
 
 
 def measure(name: str, step: Callable[..., float], *, warmup: int, steps: int, **about: Any) -> None:
@@ -34,3 +37,14 @@ def answer(name: str, speed: float, **about: Any) -> None:
     allocator = "tuned" if "MALLOC_MMAP_MAX_" in os.environ else "default"
     line = {"side": name, "tokens_per_second": round(speed, 1), "peak_gib": round(peak, 2)}
     print(json.dumps(line | {"allocator": allocator} | about), flush=True)
+
+
+def fastest(run: Callable[[], Any], rounds: int) -> float:
+    """Of so many calls at least, and as many as there are in a second, after a first one."""
+    run()
+    taken: list[float] = []
+    while len(taken) < rounds or sum(taken) < SECONDS:
+        began = time.perf_counter()
+        run()
+        taken.append(time.perf_counter() - began)
+    return min(taken)
