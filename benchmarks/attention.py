@@ -4,9 +4,9 @@
     python benchmarks/attention.py --lengths 4096,16384 --forms window-256 linear
     python benchmarks/attention.py --parts layers models    beside other libraries' (see attention_peers.py)
 
-Both sides in one run and one process; forward, and forward with backward, in milliseconds: the fastest of several, as
-for Python's own timeit, since what else the machine does can only make a call slower. Every form that has the role is
-measured in all three: a text that reads itself, that reads what is before it, and that reads another of its length.
+Both sides in one run and one process, other libraries' also in one of their own; forward, and forward with backward, in
+milliseconds: the fastest of several, as for Python's own timeit, since what else the machine does can only make a call
+slower. A form is measured in every role it has: a text reads itself, or what is before it, or another of its length.
 Full attention is measured up to 16k; beyond, its time is four times that of half the length, and marked so. Memory is
 that of all tensors held at once by forward and backward, beside query, key and value.
 """

@@ -195,8 +195,8 @@ def texts(place: Place, recipe: Any) -> list[str]:
         generator, *options = GENERATED[folder]
         if not any((root / folder).glob("test.*")):
             few = ["--examples", "60", "4", "4"] if place.trial else []
-            command = [sys.executable, HERE / f"{generator}.py", root / folder, *options, *few]
-            subprocess.run(command, check=True)
+            made = [root / folder, *options, *few]
+            subprocess.run([sys.executable, HERE / f"{generator}.py", *made], check=True)
     elif place.trial:
         for file in (*recipe.data.train, recipe.data.dev):
             thinned(root / file, place.data / file)
