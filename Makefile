@@ -1,6 +1,8 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Both make their own .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
+# Of 15,000 files a few thousand are ever imported; each is compiled then.
+INSTALL = $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 
 .PHONY: demo test test-all ladder ladder-rus-eng check format clean
 
@@ -33,13 +35,13 @@ format: .venv/ready-dev
 # torch comes first and alone: 2.13.0 as pinned, so that nothing later pulls another build of it.
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(INSTALL) --upgrade pip
+	$(INSTALL) torch
+	$(INSTALL) --editable .
 	touch $@
 
 .venv/ready-dev: .venv/ready
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(INSTALL) --editable ".[dev]"
 	touch $@
 
 clean:

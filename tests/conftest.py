@@ -1,6 +1,7 @@
-"""Shapes and types are checked at call time, everywhere but in cli/, whose parser brings types of its own."""
+"""For all tests."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = (
@@ -9,28 +10,10 @@ os.environ["OMP_NUM_THREADS"] = (
 
 import pytest
 import torch
-from jaxtyping import install_import_hook
 
-CHECKED = [
-    "attention",
-    "dropout",
-    "files",
-    "folder",
-    "inference",
-    "interop",
-    "metrics",
-    "models",
-    "pictures",
-    "recipe",
-    "search",
-    "tasks",
-    "text",
-    "training",
-]
-install_import_hook(
-    [f"kotya.{name}" for name in CHECKED],
-    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
-)
+import checks
+
+checks.check()
 
 from training_corpus import sentences, write  # noqa: E402 (it imports what is to be checked)
 
@@ -40,6 +23,13 @@ def fresh_state() -> None:
     """No test depends on what the ones before it drew, or on the threads that a command set."""
     torch.manual_seed(1)
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Of a test of whole trainings: its calls go unchecked."""
+    with checks.unchecked():
+        yield
 
 
 @pytest.fixture

@@ -137,6 +137,7 @@ MILLION = "kot " * 250_000
         (["show", "heads", "model", "kot", "--target", MILLION], "the target"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_a_line_of_a_million_characters(
     tmp_path: Path, model: Path, refused: Callable[..., str], arguments: list[str], place: str
 ) -> None:
@@ -198,6 +199,7 @@ def test_invalid_utf8_in_training_without_a_recipe_is_dropped_and_counted(
     assert "dropped: 2 not UTF-8, 121 duplicate" in said
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_what_was_translated_is_printed_before_the_error(
     tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

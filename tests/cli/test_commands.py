@@ -11,6 +11,8 @@ import yaml
 from kotya.cli.main import run
 from training_corpus import content, sentences, write
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 Command = Callable[..., str]
 
 
@@ -116,7 +118,9 @@ def test_average_makes_a_folder_that_translates(trained: Path, printed: Command)
 def test_pictures(trained: Path, printed: Command) -> None:
     for suffix, begins in (("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")):
         heads = trained / f"heads.{suffix}"
-        printed("show", "heads", trained / "run", "kot vidit dom", "--output", heads)
+        printed(
+            "show", "heads", trained / "run", "kot vidit dom", "--target", "house sees", "--output", heads
+        )
         assert heads.read_bytes().startswith(begins)
     printed("show", "positions", "--output", trained / "positions.png")
     assert (trained / "positions.png").stat().st_size > 5000

@@ -51,7 +51,7 @@ def test_ctrl_c_is_130_and_one_line(translating: Process) -> None:
 
 def test_a_reader_that_leaves_before_the_end_of_a_trace(tmp_path: Path) -> None:
     """The trace is not there, nor half of it."""
-    (tmp_path / "in").write_text("kot\n" * 300)
+    (tmp_path / "in").write_text("kot\n" * 100)
     command = [sys.executable, "-m", "kotya", "translate", str(write_model(tmp_path / "model"))]
     line = f"{' '.join(command)} {tmp_path}/in --trace {tmp_path}/trace | head -1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)

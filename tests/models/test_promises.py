@@ -198,6 +198,7 @@ def test_1_and_3_search_finds_the_same_in_any_company_and_scores_it_as_scoring_d
 
 
 @every
+@pytest.mark.usefixtures("unchecked")
 def test_8_a_wide_beam_finds_the_true_argmax(name: str) -> None:
     """All outputs of up to four pieces, listed."""
     model, cap = sharp(name, 6), 4
@@ -239,6 +240,7 @@ def train(model: Seq2Seq, updates: int) -> None:
 
 
 @learners
+@pytest.mark.usefixtures("unchecked")
 def test_8_it_learns_to_copy_and_to_reverse(name: str) -> None:
     model = build(name).train()
     decoder = ARCHITECTURES[name].get("decoder", {})

@@ -39,6 +39,7 @@ def prepared(tmp_path: Path, kind: str, **training: Any) -> Prepared:
     )
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("kind", MADE)
 def test_a_small_model_learns_it(tmp_path: Path, kind: str) -> None:
     outcome = train(small_task(tmp_path, kind), tmp_path / "run", reporter=Silent())

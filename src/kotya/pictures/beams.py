@@ -64,8 +64,11 @@ class BeamTree:
             raise KotyaError(f"{path}:{number}: not a trace of `kotya translate --trace`") from None
 
     @classmethod
-    def parse(cls, tree: dict[str, Any]) -> "BeamTree":
-        """The tree of a JSON object. Raises KotyaError where nothing was searched, KeyError where it is no trace."""
+    def parse(cls, tree: Any) -> "BeamTree":
+        """The tree of what was read from JSON.
+
+        Raises KotyaError where nothing was searched, KeyError or TypeError where it is no trace.
+        """
         nodes = [Node(0, None, 0, 0, BEGIN, 0.0, 0.0, "open")]
         for step, found in enumerate(tree["steps"], start=1):
             for row, one in enumerate(found["extensions"]):
