@@ -1,9 +1,9 @@
 """Other libraries' attention beside kotya's: layers and whole models of `transformers`, and PyTorch's FlexAttention.
 
 Sizes are those of `attention.py`: batch 1, 8 heads × 64, float32, no dropout. A layer is handed hidden vectors and
-makes query, key and value of them; kotya's has its output matrix too, theirs not. Forward is timed in eval mode;
-forward and backward in train mode, where the library's BigBird draws its random blocks. Models have 2 layers, 512 wide
-and 2,048 inside.
+makes query, key and value of them; the output matrix, which theirs have elsewhere, is left out of kotya's. Forward is
+timed in eval mode; forward and backward in train mode, where the library's BigBird draws its random blocks. Models have
+2 layers, 512 wide and 2,048 inside.
 
 In one process with kotya's they have the allocator setting that kotya's command line makes for itself, from which they
 gain a lot; `in_own_process` has them as they come.
@@ -106,6 +106,7 @@ def layers(length: int, names: list[str] | None = None) -> dict[str, Call]:
             form=form,
             global_projections=name == "longformer",
         )
+        layer.output = nn.Identity()
         found[f"kotya: {name}"] = (layer, functools.partial(_packed, layer, x, packing), [x])
     return found
 

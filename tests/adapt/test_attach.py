@@ -420,12 +420,8 @@ def test_an_embedding_that_is_the_outputs_matrix_too_is_not_absorbed() -> None:
         absorb(tied)
 
 
-@pytest.mark.parametrize("kinds", [("lora", "dora"), ("lora", "houlsby"), ("houlsby", "parallel")])
-def test_rows_of_one_batch_take_each_its_own_adapter(kinds: tuple[str, str]) -> None:
-    model = built("bert")
-    for name, kind in zip("ab", kinds, strict=True):
-        attach(model, config(**ADAPTERS[kind]), name=name)
-        shaken(own(model, name), ord(name))
+def rows_of_their_own(model: SequenceModel) -> None:
+    """Texts of one batch with the adapters `a` and `b`: each as if it were alone with its own."""
     packing = Packing.of([3, 3, 5], torch.device("cpu"))
     ids = torch.randint(PIECES, (11,), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -440,3 +436,26 @@ def test_rows_of_one_batch_take_each_its_own_adapter(kinds: tuple[str, str]) -> 
     expected = torch.stack([alone["a"][0], alone["b"][1], alone["a"][2]])
     assert torch.allclose(mixed, expected, atol=1e-5)
     assert not torch.allclose(alone["a"][1], mixed[1], atol=1e-3)
+
+
+@pytest.mark.parametrize("kinds", [("lora", "dora"), ("lora", "houlsby"), ("houlsby", "parallel")])
+def test_rows_of_one_batch_take_each_its_own_adapter(kinds: tuple[str, str]) -> None:
+    model = built("bert")
+    for name, kind in zip("ab", kinds, strict=True):
+        attach(model, config(**ADAPTERS[kind]), name=name)
+        shaken(own(model, name), ord(name))
+    rows_of_their_own(model)
+
+
+def test_rows_of_one_batch_take_each_its_own_adapter_of_what_global_queries_read_by() -> None:
+    """Of which there are two a text: as many rows as there are neither texts nor tokens."""
+    wide = {
+        "kind": "any",
+        "of": [{"kind": "window", "left": 1, "right": 1}, {"kind": "global", "positions": 2}],
+    }
+    encoder = BertConfig(layers=2, attention_dropout=0.0, attention=wide, global_projections=True, **BLOCK)
+    model = SequenceModel(encoder.build(PIECES), 3).eval()
+    for name in "ab":
+        attach(model, config(kind="lora", rank=4, targets=["attention.wide.*"]), name=name)
+        shaken(own(model, name), ord(name))
+    rows_of_their_own(model)

@@ -130,6 +130,11 @@ class Patterned(Form):
             query, key, value, packing, causal=causal, patterns=self.patterns, dropout=dropout
         )
 
+    def wide_places(self, packing: Packing, heads: int) -> Int[Tensor, "wide"]:
+        """The packed tokens whose queries see a share of all keys, in any head."""
+        texts = [self.patterns.wide(length, heads).any(0) for length in packing.lengths]
+        return torch.cat(texts).nonzero()[:, 0].to(packing.device)
+
     def read_widely(
         self, output: Tokens, wide: Projected, packing: Packing, *, causal: bool, dropout: float
     ) -> Tokens:

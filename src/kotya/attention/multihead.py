@@ -3,7 +3,6 @@
 MultiHead(Q, K, V) = Concat(head_1, …, head_h) W_output,  head_i = softmax(q_i k_iᵀ/√d) v_i
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -221,8 +220,9 @@ class MultiHeadAttention(nn.Module):
         causal: bool = False,
     ) -> Float[Tensor, "tokens size"]:
         """Self-attention of packed texts, each over itself."""
-        query, key, value = self._projected(x, (self.query, self.key, self.value), rotation)
-        wide = self._projected(x, self.wide.values(), rotation) if self.wide else None
+        query = self._turned(self.query, x, rotation)
+        key, value = self._turned(self.key, x, rotation), self._turned(self.value, x)
+        wide = self._wide(x, packing, rotation) if self.wide else None
         dropout = self.dropout if self.training else 0.0
         if recording(self):
             context = self._recorded(query, key, value, wide, packing, causal, dropout)
@@ -236,11 +236,22 @@ class MultiHeadAttention(nn.Module):
         output: Tensor = self.output(context.flatten(1))
         return output
 
-    def _projected(self, x: Tensor, layers: Iterable[nn.Module], rotation: Rotation | None) -> Projected:
-        query, key, value = (layer(x).unflatten(-1, (self.heads, -1)) for layer in layers)
-        return (
-            (query, key, value) if rotation is None else (turn(query, rotation), turn(key, rotation), value)
-        )
+    def _turned(self, layer: nn.Module, x: Tensor, rotation: Rotation | None = None) -> Tokens:
+        projected: Tensor = layer(x).unflatten(-1, (self.heads, -1))
+        return projected if rotation is None else turn(projected, rotation)
+
+    def _wide(self, x: Tensor, packing: Packing, rotation: Rotation | None) -> Projected:
+        """What global queries read by; the other queries are as good as any: zero, and not projected."""
+        assert isinstance(self.form, Patterned)
+        layer, key = self.wide["query"], self._turned(self.wide["key"], x, rotation)
+        if type(layer) is not nn.Linear:  # an adapter, which knows whose a row is by how many there are
+            query = self._turned(layer, x, rotation)
+        else:
+            places = self.form.wide_places(packing, self.heads)
+            there = rotation and (rotation[0].index_select(0, places), rotation[1].index_select(0, places))
+            few = self._turned(layer, x.index_select(0, places), there)
+            query = torch.zeros_like(key).index_copy(0, places, few)
+        return query, key, self._turned(self.wide["value"], x)
 
     def _recorded(
         self,
@@ -276,10 +287,8 @@ class MultiHeadAttention(nn.Module):
     ) -> Float[Tensor, "sequences size"]:
         """The same for the first token of every text alone, which reads all of it; nothing of it is recorded."""
         assert self.form is None
-        query = self.query(x.index_select(0, packing.starts)).unflatten(-1, (self.heads, -1))
-        key, value = (layer(x).unflatten(-1, (self.heads, -1)) for layer in (self.key, self.value))
-        if rotation is not None:
-            key = turn(key, rotation)  # a first token stands at 0, where nothing turns
+        query = self._turned(self.query, x.index_select(0, packing.starts))  # at 0, where nothing turns
+        key, value = self._turned(self.key, x, rotation), self._turned(self.value, x)
         dropout = self.dropout if self.training else 0.0
         context = attend_first(query, key, value, packing, dropout=dropout)
         output: Tensor = self.output(context.flatten(1))
