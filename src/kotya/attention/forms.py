@@ -30,7 +30,6 @@ Projected = tuple[Tokens, Tokens, Tokens]
 class Form(nn.Module, ABC):
     """A way to read keys and values by queries."""
 
-    @abstractmethod
     def packed(
         self,
         query: Tokens,
@@ -41,7 +40,10 @@ class Form(nn.Module, ABC):
         causal: bool,
         dropout: float,
     ) -> Tokens:
-        """Every sequence reads itself."""
+        """Every sequence reads itself: as rows, of which those of one length need no padding."""
+        q, k, v = (packing.pad(x) for x in (query, key, value))
+        lengths = None if packing.even else packing.counts
+        return packing.unpad(self.rows(q, k, v, lengths, causal=causal, dropout=dropout))
 
     @abstractmethod
     def rows(
@@ -235,20 +237,6 @@ class Linear(Form):
         super().__init__()
         self.features = features
 
-    def packed(
-        self,
-        query: Tokens,
-        key: Tokens,
-        value: Tokens,
-        packing: Packing,
-        *,
-        causal: bool,
-        dropout: float,
-    ) -> Tokens:
-        q, k, v = (packing.pad(x) for x in (query, key, value))
-        lengths = None if packing.even else packing.counts
-        return packing.unpad(self.rows(q, k, v, lengths, causal=causal))
-
     def rows(
         self,
         query: Queries,
@@ -298,20 +286,6 @@ class Linformer(Form):
     def __init__(self, projection: LengthProjection) -> None:
         super().__init__()
         self.projection = projection
-
-    def packed(
-        self,
-        query: Tokens,
-        key: Tokens,
-        value: Tokens,
-        packing: Packing,
-        *,
-        causal: bool,
-        dropout: float,
-    ) -> Tokens:
-        q, k, v = (packing.pad(x) for x in (query, key, value))
-        lengths = None if packing.even else packing.counts
-        return packing.unpad(self.rows(q, k, v, lengths, causal=causal, dropout=dropout))
 
     def rows(
         self,
