@@ -31,6 +31,18 @@ def test_the_block_mask_shows_the_pattern(name: str, causal: bool) -> None:
     assert torch.equal(seen[0] > 0, torch.stack(narrow))
 
 
+@pytest.mark.parametrize("name", PATTERNS)
+def test_what_is_compiled_is_pointwise(name: str) -> None:
+    """Of all pairs at once it is what it is of each: a rule that sums up anything has no kernel."""
+    pattern, length = PATTERNS[name], 300
+    mask = block_mask(pattern, length, length, False, 1, (0, 1), torch.device("cpu"))
+    row, position = torch.tensor(0), torch.arange(length)
+    for head in (0, 1):
+        seen = mask.mask_mod(row, torch.tensor(head), position[:, None], position)
+        expected = pattern.narrow().bind(length, length, layer=1, head=head).mask()
+        assert torch.equal(seen.expand(length, length), expected)
+
+
 def test_blocks_across_two_texts() -> None:
     pattern = Window(20, 20) | Random(1, 0, 64) | Neighbours(12)
     mask = block_mask(pattern, 200, 330, True, 0, (0,), torch.device("cpu"))

@@ -297,9 +297,9 @@ across = ("full", "global", "global-only", "random", "both", "elu", "favor", "li
 @pytest.mark.parametrize("name", across)
 @torch.no_grad()
 def test_2_across_step_by_step_is_all_at_once(name: str) -> None:
-    """Rows in any order, two of one line and none of another, some of them behind the others."""
+    """All lines; and one that is alone for a while, with what is left of it, before another joins it."""
     layer = build(name)
-    memory, lengths = torch.randn(3, 20, SIZE), torch.tensor([20, 6, 11])
+    memory, lengths = torch.randn(3, 20, SIZE), torch.tensor([20, 4, 11])
     x = torch.randn(3, 9, SIZE)
     padding = Padding.of(lengths, 20, x.dtype)
     key, value = layer.keys_values(memory)
@@ -309,12 +309,12 @@ def test_2_across_step_by_step_is_all_at_once(name: str) -> None:
         positions = torch.arange(start, stop).expand(3, -1)
         read = layer.across(layer.queries(x[:, start:stop]), source, padding.mask, positions)
         torch.testing.assert_close(read, whole[:, start:stop], atol=2e-5, rtol=1e-4)
-    kept = torch.tensor([2, 0])
-    fewer, places = source.select(kept, 20), torch.tensor([[3], [8]])
-    queries = torch.stack([x[2, 3:4], x[0, 8:9]])
+    kept, places = torch.tensor([1, 0]), torch.tensor([[3], [8]])
+    fewer = source.select(kept[:1], 4).join(source.select(kept[1:], 20))
+    queries = torch.stack([x[1, 3:4], x[0, 8:9]])
     mask = Padding.of(lengths[kept], 20, x.dtype).mask
-    read = layer.across(layer.queries(queries), fewer.join(source.select(kept[:0], 20)), mask, places)
-    torch.testing.assert_close(read[:, 0], torch.stack([whole[2, 3], whole[0, 8]]), atol=2e-5, rtol=1e-4)
+    read = layer.across(layer.queries(queries), fewer, mask, places)
+    torch.testing.assert_close(read[:, 0], torch.stack([whole[1, 3], whole[0, 8]]), atol=2e-5, rtol=1e-4)
 
 
 def test_a_window_across_two_texts_is_not_decoded() -> None:
@@ -405,18 +405,20 @@ def test_global_projections_are_the_same_packed_padded_and_recorded(
 
 def test_the_kernel_is_chosen_by_length_and_device_and_never_changed_in_silence() -> None:
     window, cpu, gpu = Window(9, 9), torch.device("cpu"), torch.device("cuda")
-    assert choose("auto", window, SHORT, cpu, 0.0) == "dense"
-    assert choose("auto", window, SHORT + 1, cpu, 0.0) == "blocks"
-    assert choose("auto", window, SHORT + 1, gpu, 0.0) == "flex"
-    assert choose("auto", window, SHORT + 1, gpu, 0.1) == "blocks"
-    assert choose("auto", Causal(), 99_999, cpu, 0.0) == "dense"
-    for asked, pattern, device, dropout, message in (
-        ("blocks", Full(), cpu, 0.0, "none to leave out"),
-        ("flex", window, cpu, 0.0, "needs a GPU"),
-        ("flex", window, gpu, 0.1, "no dropout"),
+    assert choose("auto", window, SHORT, 64, cpu, 0.0) == "dense"
+    assert choose("auto", window, SHORT + 1, 64, cpu, 0.0) == "blocks"
+    assert choose("auto", window, SHORT + 1, 64, gpu, 0.0) == "flex"
+    assert choose("auto", window, SHORT + 1, 8, gpu, 0.0) == "blocks"
+    assert choose("auto", window, SHORT + 1, 64, gpu, 0.1) == "blocks"
+    assert choose("auto", Causal(), 99_999, 64, cpu, 0.0) == "dense"
+    for asked, pattern, size, device, dropout, message in (
+        ("blocks", Full(), 64, cpu, 0.0, "none to leave out"),
+        ("flex", window, 64, cpu, 0.0, "needs a GPU"),
+        ("flex", window, 8, gpu, 0.0, "heads of 16 and more"),
+        ("flex", window, 64, gpu, 0.1, "no dropout"),
     ):
         with pytest.raises(KotyaError, match=message):
-            choose(asked, pattern, 9999, device, dropout)  # type: ignore[arg-type]
+            choose(asked, pattern, 9999, size, device, dropout)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ def test_an_unknown_recipe_key(corpus: Path, tmp_path: Path, refused: Callable[.
         (None, {"guided_alignment": {"head": 3}}, "there is no head 3: the layer has 2"),
         (None, {"guided_alignment": {"layer": 2}}, "there is no layer 2"),
         ("rnn", {"guided_alignment": {}}, "without attention"),
+        ({"cross_attention": "linformer"}, {"guided_alignment": {}}, "mixtures of the source"),
     ],
 )
 def test_a_model_that_cannot_be_leaves_no_folder(

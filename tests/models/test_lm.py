@@ -82,6 +82,19 @@ def test_2_cached_equals_uncached_whatever_happens_to_the_rows(variant: str) -> 
             rows, ages = [2, 1], [ages[3], ages[0]]
 
 
+@pytest.mark.parametrize(
+    ("attention", "masked"),
+    [("full", True), (["linear", "full"], True), ("linear", False), (["window", "linear"], False)],
+)
+def test_a_prompt_makes_a_mask_of_all_pairs_only_for_layers_that_read_one(
+    attention: Any, masked: bool
+) -> None:
+    model = LanguageModelConfig(**SMALL, attention=attention).build(VOCABULARY)
+    memory = model.encode(torch.zeros(1, 0, dtype=torch.long), torch.zeros(1, dtype=torch.long))
+    _, mask = model.decoder.start(memory).advance(5)
+    assert (mask is not None) == masked
+
+
 def found(model: LanguageModel, how: str, prompts: list[list[int]], rows: int = 2) -> list[Hypothesis]:
     ensemble = Ensemble([model], END)
     config = SearchConfig(beam=3, max_length_ratio=0, max_length_extra=9)

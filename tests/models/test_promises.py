@@ -77,6 +77,12 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "luong-bilinear-deep": pair({**BOTH_WAYS, "layers": 2}, {**LUONG, "layers": 2, "score": "bilinear"}),
     "luong-mlp-feeding": pair(RNN, {**LUONG, "score": "mlp", "input_feeding": True}),
     "luong-deep-feeding": pair(RNN, {**LUONG, "cell": "lstm", "layers": 2, "input_feeding": True}),
+    "transformer-linear": {
+        **WHOLE,
+        "encoder_attention": {"kind": "linformer", "size": 4},
+        "decoder_attention": "linear",
+        "cross_attention": {"kind": "linformer", "size": 4},
+    },
     "luong-local-m": pair(BOTH_WAYS, {**LUONG, "attention": "local-m", "window": 7}),
     "luong-local-p": pair(RNN, {**LUONG, "attention": "local-p", "window": 3, "input_feeding": True}),
     "bahdanau": pair(BOTH_WAYS, {**LUONG, "kind": "bahdanau", "readout": 32}),

@@ -238,6 +238,19 @@ def test_a_base_is_extended_to_longer_texts(tmp_path: Path) -> None:
             train(made, tmp_path / "other", reporter=Silent())
 
 
+def test_what_linformer_learned_for_its_longest_text_is_not_extended(tmp_path: Path) -> None:
+    for name in ("base", "long"):
+        (tmp_path / name).mkdir()
+    settings = content(tmp_path / "base", "masked_lm", updates=1)
+    settings["model"] |= {"attention": "linformer"}
+    train(recipes.parse(settings, "test"), tmp_path / "bert", reporter=Silent())
+    recipe = content(tmp_path / "long", "classification", updates=1)
+    del recipe["model"], recipe["vocabulary"]
+    recipe |= {"base": str(tmp_path / "bert"), "extend": {"max_length": 110}}
+    with pytest.raises(KotyaError, match="learned for 48 positions"):
+        train(recipes.parse(recipe, "test"), tmp_path / "run", reporter=Silent())
+
+
 def test_an_extended_longformer_stays_what_it_was(tmp_path: Path) -> None:
     """Its windows, its projections of global positions and their weights; from the recipe in the folder, too."""
     attention = [{"kind": "any", "of": [{"kind": "window", "left": 3, "right": 3}, "global"]}]

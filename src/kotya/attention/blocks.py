@@ -72,8 +72,8 @@ def _wide(
     pattern: Pattern, query: Tensor, key: Tensor, cross: bool, layer: int, heads: tuple[int, ...]
 ) -> tuple[Int[Tensor, "wide"], Bool[Tensor, "#heads wide keys"]] | None:
     """Which queries are wide, and what they see; None where there are none."""
-    drawn = heads if pattern.drawn_by_head() else heads[:1]
-    bounds = [pattern.bind(len(query), len(key), cross=cross, layer=layer, head=head) for head in drawn]
+    layer, heads = pattern.drawers(layer, heads)
+    bounds = [pattern.bind(len(query), len(key), cross=cross, layer=layer, head=head) for head in heads]
     places = pattern.wide(bounds[0].place)
     if not places:
         return None

@@ -121,6 +121,20 @@ class SourceCache:
         return SourceCache(_padded(self.keys, other.keys), _padded(self.values, other.values))
 
 
+@dataclass
+class MixedSource:
+    """Linformer's mixtures of the source in one layer: as many of every line, however long it is."""
+
+    mixtures: SourceCache
+
+    def select(self, lines: Int[Tensor, "kept"], columns: int) -> "MixedSource":
+        """Those lines, all mixtures of each."""
+        return MixedSource(self.mixtures.select(lines, len(self.mixtures.keys)))
+
+    def join(self, other: "MixedSource") -> "MixedSource":
+        return MixedSource(self.mixtures.join(other.mixtures))
+
+
 def _padded(first: Columns, second: Columns) -> Columns:
     """Lines of both, padded at the end to the longer length."""
     longest = max(len(first), len(second))

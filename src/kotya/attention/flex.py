@@ -9,6 +9,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
@@ -19,6 +20,9 @@ from kotya.errors import KotyaError
 
 _BLOCK = 128
 """Positions in a block of FlexAttention."""
+
+_GRAPHS = 64
+"""How many are compiled at most."""
 
 Rule = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """(row, head, query, key) → whether it is seen: numbers, of which FlexAttention makes a kernel."""
@@ -35,6 +39,7 @@ def attend_flex(
     heads: tuple[int, ...],
 ) -> Tensor:
     """One text, [queries, heads, size], all but its wide queries; see `attend_blocks`."""
+    layer, heads = pattern.drawers(layer, heads)
     mask = block_mask(pattern, len(query), len(key), cross, layer, heads, query.device)
     q, k, v = (x.transpose(0, 1)[None] for x in (query, key, value))
     output: Tensor = _compiled()(q, k, v, block_mask=mask)
@@ -43,7 +48,10 @@ def attend_flex(
 
 @cache
 def _compiled() -> Any:
-    return torch.compile(flex_attention, dynamic=True)
+    # A graph a kind of pattern and of call; past the limit PyTorch would compute all pairs and say nothing.
+    limit = torch._dynamo.config.recompile_limit
+    torch._dynamo.config.recompile_limit = max(limit, _GRAPHS)
+    return torch.compile(flex_attention, dynamic=True, fullgraph=True)
 
 
 @lru_cache(64)
@@ -57,8 +65,7 @@ def block_mask(
     device: torch.device,
 ) -> BlockMask:
     """Which blocks of keys each block of queries needs. Raises KotyaError where nothing is gained by blocks."""
-    drawn = heads if pattern.drawn_by_head() else heads[:1]
-    bounds = [pattern.bind(queries, keys, cross=cross, layer=layer, head=head) for head in drawn]
+    bounds = [pattern.bind(queries, keys, cross=cross, layer=layer, head=head) for head in heads]
     cuts = []
     for bound in bounds:
         cut = layout(bound, _BLOCK)
@@ -122,8 +129,10 @@ def _rule(pattern: Pattern, places: list[Place], device: torch.device) -> Rule:
     if isinstance(pattern.whole.positions, int):
         count = pattern.whole.positions
         return lambda row, head, q, k: k < count
-    named = torch.tensor(pattern.whole.positions, device=device)
-    return lambda row, head, q, k: (named == k).any()
+    named = torch.zeros(place.keys, dtype=torch.bool)
+    named[list(pattern.whole.wide_of(place.keys))] = True
+    named = named.to(device)
+    return lambda row, head, q, k: named[k]
 
 
 def _neighbouring(size: int, place: Place) -> Rule:
@@ -136,15 +145,14 @@ def _neighbouring(size: int, place: Place) -> Rule:
 
 
 def _drawn(pattern: Random, places: list[Place], device: torch.device) -> Rule:
-    """Whether a block has drawn another is read in a table with a row a block."""
-    table, size, heads = (
-        torch.stack([pattern.drawn(place) for place in places]).to(device),
-        pattern.size,
-        len(places),
-    )
-    by_query: Rule = lambda row, head, q, k: (table[head % heads, q // size] == k // size).any()  # noqa: E731
-    if places[0].cross:
-        return by_query
-    return lambda row, head, q, k: (
-        by_query(row, head, q, k) | (table[head % heads, k // size] == q // size).any()
-    )
+    """Whether a block has drawn another is looked up: what is compiled may not look for it in a list."""
+    table = torch.stack([_table(pattern, place) for place in places]).to(device)
+    heads, size = len(table), pattern.size
+    return lambda row, head, q, k: table[head % heads, q // size, k // size]
+
+
+def _table(pattern: Random, place: Place) -> Bool[Tensor, "query_blocks key_blocks"]:
+    drawn, blocks = pattern.drawn(place), -(-place.keys // pattern.size)
+    found = torch.zeros(len(drawn), blocks + 1, dtype=torch.bool).scatter_(1, drawn % (blocks + 1), True)
+    found = found[:, :blocks]  # without the column of those that are none, -1
+    return found if place.cross else found | found.T

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from kotya.attention.caches import Cache, SourceCache
+from kotya.attention.caches import Cache, MixedSource, SourceCache
 from kotya.attention.head_patterns import HeadPatterns
 from kotya.attention.kernels import Heads, Keys, Queries, attend, exact
 from kotya.attention.linear import FeatureMap, LengthProjection, LinearCache, attend_linear
@@ -326,13 +326,13 @@ class Linformer(Form):
         raise _no_causal_form()
 
     def source(self, key: Keys, value: Keys, lengths: Int[Tensor, "rows"]) -> Cache:
-        return SourceCache.of(*self._mixed(key, value, lengths, False))
+        return MixedSource(SourceCache.of(*self._mixed(key, value, lengths, False)))
 
     def across(
         self, query: Queries, source: Cache, positions: Int[Tensor, "rows queries"]
     ) -> Float[Tensor, "rows queries heads head_size"]:
-        assert isinstance(source, SourceCache)
-        return attend(query, *source.read())
+        assert isinstance(source, MixedSource)
+        return attend(query, *source.mixtures.read())
 
 
 def _no_causal_form() -> KotyaError:

@@ -28,6 +28,9 @@ Keys = Float[Tensor, "keys heads head_size"]
 SHORT = 512
 """The longest texts for which a mask of all pairs is cheaper than blocks."""
 
+_FLEX_SIZE = 16
+"""The smallest head that FlexAttention has a kernel for."""
+
 _log = logging.getLogger("kotya")
 
 
@@ -174,7 +177,7 @@ class HeadPatterns:
         dropout: float,
     ) -> Tensor:
         """All queries but the wide ones, which are as good as any here."""
-        kernel = choose(self.kernel, pattern, max(len(q), len(k)), q.device, dropout)
+        kernel = choose(self.kernel, pattern, max(len(q), len(k)), q.shape[2], q.device, dropout)
         tell(kernel, pattern, self.layer)
         if kernel == "blocks":
             return attend_blocks(
@@ -191,17 +194,24 @@ class HeadPatterns:
         return attend_dense(q, k, v, seen.to(q.device), dropout)
 
 
-def choose(asked: Kernel, pattern: Pattern, length: int, device: torch.device, dropout: float) -> Kernel:
+def choose(
+    asked: Kernel, pattern: Pattern, length: int, head_size: int, device: torch.device, dropout: float
+) -> Kernel:
     """The kernel for texts of a length on a device. Raises KotyaError where the one asked for cannot do it."""
     share = isinstance(pattern, Full | Causal)
     if asked == "auto":
         if share or length <= SHORT:
             return "dense"
-        return "flex" if device.type == "cuda" and dropout == 0.0 else "blocks"
+        fused = device.type == "cuda" and dropout == 0.0 and head_size >= _FLEX_SIZE
+        return "flex" if fused else "blocks"
     if asked in ("blocks", "flex") and share:
         raise KotyaError(f"the kernel {asked!r} leaves out blocks, and {pattern} has none to leave out")
     if asked == "flex" and device.type != "cuda":
         raise KotyaError(f"the kernel 'flex' needs a GPU: on {device.type} it has no backward; 'blocks' has")
+    if asked == "flex" and head_size < _FLEX_SIZE:
+        raise KotyaError(
+            f"the kernel 'flex' needs heads of {_FLEX_SIZE} and more, and these have {head_size}"
+        )
     if asked == "flex" and dropout > 0.0:
         raise KotyaError("the kernel 'flex' has no dropout on attention weights; set attention_dropout: 0")
     return asked
@@ -217,7 +227,7 @@ def _seen(
     pattern: Pattern, queries: int, keys: int, cross: bool, layer: int, heads: tuple[int, ...]
 ) -> Bool[Tensor, "#heads queries keys"]:
     """The mask of these heads, one for all of them unless every head draws its own; those of short texts are kept."""
-    layer, heads = (layer, heads) if pattern.drawn_by_head() else (0, (0,))
+    layer, heads = pattern.drawers(layer, heads)
     make = _kept if max(queries, keys) <= SHORT else _made
     return make(pattern, queries, keys, cross, layer, heads)
 

@@ -240,14 +240,16 @@ class MultiHeadAttention(nn.Module):
         projected: Tensor = layer(x).unflatten(-1, (self.heads, -1))
         return projected if rotation is None else turn(projected, rotation)
 
-    def _wide(self, x: Tensor, packing: Packing, rotation: Rotation | None) -> Projected:
-        """What global queries read by; the other queries are as good as any: zero, and not projected."""
+    def _wide(self, x: Tensor, packing: Packing, rotation: Rotation | None) -> Projected | None:
+        """What global queries read by, where there are any; other queries are zero, and not projected."""
         assert isinstance(self.form, Patterned)
+        places = self.form.wide_places(packing, self.heads)
+        if not len(places):
+            return None
         layer, key = self.wide["query"], self._turned(self.wide["key"], x, rotation)
         if type(layer) is not nn.Linear:  # an adapter, which knows whose a row is by how many there are
             query = self._turned(layer, x, rotation)
         else:
-            places = self.form.wide_places(packing, self.heads)
             there = rotation and (rotation[0].index_select(0, places), rotation[1].index_select(0, places))
             few = self._turned(layer, x.index_select(0, places), there)
             query = torch.zeros_like(key).index_copy(0, places, few)

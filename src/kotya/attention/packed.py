@@ -134,7 +134,11 @@ def attend_packed(
     if patterns is not None and patterns.by_blocks(packing.longest, packing.longest):
         return _text_by_text(query, key, value, packing, causal, patterns, dropout)
     band = None if patterns is None else patterns.band()
-    varlen = dropout == 0.0 and _has_varlen(query) and (patterns is None or band is not None)
+    varlen = (
+        dropout == 0.0
+        and _has_varlen(query)
+        and (patterns is None or (band is not None and patterns.kernel == "auto"))
+    )
     if patterns is not None:
         patterns.tell("varlen" if varlen else "dense", query.shape[1], causal=causal)
     if query.device.type == "cpu":
@@ -329,8 +333,8 @@ def _grouped(
 
 
 def _has_varlen(query: Tensor) -> bool:
-    """FlashAttention computes in half precision, on NVIDIA's chips from Ampere on."""
-    half = query.dtype in (torch.float16, torch.bfloat16)
+    """FlashAttention computes in half precision, on NVIDIA's chips from Ampere on, heads of a multiple of 8."""
+    half = query.dtype in (torch.float16, torch.bfloat16) and query.shape[2] % 8 == 0
     return half and query.is_cuda and torch.cuda.get_device_capability(query.device) >= (8, 0)
 
 

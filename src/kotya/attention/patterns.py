@@ -124,6 +124,10 @@ class Pattern(ABC):
         """Whether every head has its own."""
         return False
 
+    def drawers(self, layer: int, heads: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+        """The layer and the heads by which it is drawn; one for all where they see alike."""
+        return (layer, heads) if self.drawn_by_head() else (0, (0,))
+
     def wide(self, place: Place) -> tuple[int, ...]:
         """The few queries that see a fixed share of all keys, as `Global` ones do."""
         return ()

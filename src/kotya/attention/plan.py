@@ -175,7 +175,6 @@ class Draws(Plan):
         laid[0].index_add_(0, step.blocks, torch.bmm(weights, x).view(len(step.blocks), -1))
 
 
-@lru_cache(_KEPT)
 def plan(
     pattern: Pattern,
     queries: int,
@@ -190,10 +189,23 @@ def plan(
 
     Raises KotyaError where the pattern makes no sense, or is a fixed share of all pairs: nothing is gained by blocks.
     """
+    return _plan(pattern, queries, keys, cross, *pattern.drawers(layer, heads), dtype, device)
+
+
+@lru_cache(_KEPT)
+def _plan(
+    pattern: Pattern,
+    queries: int,
+    keys: int,
+    cross: bool,
+    layer: int,
+    heads: tuple[int, ...],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Plan:
     size, stride = pattern.grain() or _BLOCK, 1 if cross else max(pattern.stride(), 1)
-    alike = heads[:1] if not pattern.drawn_by_head() else heads
     layouts = []
-    for head in alike:
+    for head in heads:
         cut = layout(pattern.bind(queries, keys, cross=cross, layer=layer, head=head), size, stride)
         if cut is None:
             raise KotyaError(f"{pattern} sees a fixed share of all keys: there are no blocks to leave out")

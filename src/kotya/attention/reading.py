@@ -15,6 +15,7 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from kotya.attention.forms import Linformer
 from kotya.attention.recorder import Maps, record_attention
 from kotya.config import Config, wrong
 from kotya.errors import KotyaError
@@ -79,13 +80,14 @@ def chosen_layers(decoder: nn.Module, layer: int | Literal["mean"]) -> list[nn.M
     layers = cross_layers(decoder)
     if not layers:
         raise KotyaError("this model reads the source as one vector, without attention: it has no alignment")
-    if layer == "mean":
-        return layers
-    if layer == 0 or abs(layer) > len(layers):
+    if layer != "mean" and (layer == 0 or abs(layer) > len(layers)):
         raise KotyaError(
             f"there is no layer {layer}: the decoder has {len(layers)} that look at the source, from 1; -1 is the last"
         )
-    return [layers[layer - 1 if layer > 0 else layer]]
+    chosen = layers if layer == "mean" else [layers[layer - 1 if layer > 0 else layer]]
+    if any(isinstance(getattr(one, "form", None), Linformer) for one in chosen):
+        raise KotyaError("Linformer reads mixtures of the source, and not its words: it has no alignment")
+    return chosen
 
 
 def check_reading(decoder: nn.Module, reading: Reading) -> None:

@@ -136,6 +136,7 @@ def measure(
 ) -> list[Cost]:
     """The cost of one layer's attention, without its projections, in float32, one text a batch."""
     form = form_of(config, layer=0, heads=heads, head_size=size, max_length=max(lengths), kernel="auto")
+    form = form and form.to(device)
     costs: list[Cost] = []
     for length in lengths:
         if costs and costs[-1].both * (length / costs[-1].positions) ** 2 > longest_seconds:

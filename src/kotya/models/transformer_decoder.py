@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from kotya.attention.caches import Cache, SourceCache, SourceIndex, column_mask
+from kotya.attention.caches import Cache, SelfCache, SourceCache, SourceIndex, column_mask
 from kotya.attention.kernels import Mask, causal_mask, padding_mask
 from kotya.attention.multihead import Padding
 from kotya.models.seq2seq import Decoder, Memory, MemoryShape
@@ -146,11 +146,15 @@ class TransformerState:
         )
 
     def advance(self, new: int) -> tuple[Int[Tensor, "rows n"], Mask | None]:
-        """Count n new tokens in every row; their positions, and what they may see of the past and of each other."""
+        """Count n new tokens in every row; their positions, and what they may see of the past and of each other.
+
+        Layers with patterns or linear forms know that by themselves: where all are such no mask of n² is made.
+        """
         positions = self.positions[:, None] + torch.arange(new, device=self.positions.device)
         self.positions = self.positions + new
         self.oldest += new
-        if self.aligned and new == 1:
+        asked = any(isinstance(past, SelfCache) for past in self.past)
+        if not asked or (self.aligned and new == 1):
             return positions, None
         mask = column_mask(self.positions, self.oldest, self.dtype)
         return positions, mask if new == 1 else mask + causal_mask(new, self.oldest, self.dtype, mask.device)

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from torch import nn
 
-from kotya.attention.choices import LayersAttention
+from kotya.attention.choices import LayersAttention, LinformerConfig
 from kotya.config import Config, with_presets, wrong
 from kotya.errors import KotyaError
 from kotya.models.bert import PRESETS, BertConfig
@@ -83,7 +83,7 @@ class ExtendConfig(Config):
     max_length: int = Field(ge=1)
     """Its learned positions are repeated up to here."""
     attention: LayersAttention | None = None
-    """Who sees whom: a pattern, a linear form, or one for each layer."""
+    """Who sees whom: a pattern, a linear form, or one for each layer; layers that are local stay so."""
     global_projections: bool | None = None
     """Whether global positions get projections of their own, which begin as copies of the others."""
 
@@ -138,9 +138,20 @@ class EncoderRecipe(TaskRecipe):
         # validated anew: what was right for the base may be wrong with other attention
         changed = {**settings.model_dump(), **self.extend.model_dump(exclude_none=True)}
         try:
-            return BertConfig.model_validate(changed)
+            extended = BertConfig.model_validate(changed)
         except ValidationError as error:
             raise KotyaError(f"{place} cannot be extended so: {error.errors()[0]['msg']}") from error
+        mixing = [
+            layer
+            for layer in range(settings.layers)
+            if all(isinstance(one.attention_of(layer), LinformerConfig) for one in (settings, extended))
+        ]
+        if mixing and extended.max_length > settings.max_length:
+            raise KotyaError(
+                f"{place} cannot be extended so: Linformer's projections were learned for {settings.max_length} "
+                "positions and have no others to repeat; extend.attention may be another"
+            )
+        return extended
 
 
 class TuningRecipe(EncoderRecipe):
