@@ -139,13 +139,18 @@ def test_dropout_leaves_the_mean_and_its_backward_sees_the_same_mask(pattern: Pa
     deviation = outputs.detach().std(0)[100:] / 300**0.5
     assert bool(((outputs.detach().mean(0) - narrow)[100:].abs() <= 5.5 * deviation + 1e-9).all())
 
-    def fixed(value: Tensor) -> Tensor:
-        torch.manual_seed(4)
-        return by_blocks(inputs[0], inputs[1], value, pattern, dropout=0.3)
+    weights = torch.randn_like(inputs[0])
 
-    # linear in the values: the gradient is what the very same mask lets through
-    (gradient,) = torch.autograd.grad(fixed(inputs[2]).sum(), inputs[2:])
-    torch.testing.assert_close((gradient * inputs[2]).sum(), fixed(inputs[2]).sum())
+    def fixed(sign: int) -> Tensor:
+        torch.manual_seed(4)
+        moved = (x + sign * step for x, step in zip(inputs, steps, strict=True))
+        return (by_blocks(*moved, pattern, dropout=0.3) * weights).sum()
+
+    # along a line, by differences: the gradient is what the very same mask lets through
+    steps = [1e-6 * torch.randn_like(x) for x in inputs]
+    gradients = torch.autograd.grad(fixed(0), inputs)
+    expected = sum((one * step).sum() for one, step in zip(gradients, steps, strict=True))
+    torch.testing.assert_close((fixed(1) - fixed(-1)) / 2, expected, rtol=1e-5, atol=1e-12)
 
 
 LINEAR_IN_LENGTH: dict[str, Any] = {
