@@ -130,6 +130,20 @@ def test_heads_draw_by_their_own_numbers() -> None:
     torch.testing.assert_close(half, whole[:, 2:])
 
 
+@pytest.mark.parametrize("name", [name for name in PRESETS if name != "full"])
+def test_in_bfloat16_it_is_as_near_as_that_can_be(name: str) -> None:
+    """There and back, beside float32 of the same numbers; a global key gathers gradients of all queries."""
+    results = []
+    for dtype in (torch.bfloat16, torch.float32):
+        inputs = [x.detach().bfloat16().to(dtype).requires_grad_() for x in tensors(2000, 2000, 1, 16)]
+        output = by_blocks(*inputs, PRESETS[name])
+        upstream = torch.randn(output.shape, generator=torch.Generator().manual_seed(5)).to(dtype)
+        results.append([output, *torch.autograd.grad(output, inputs, upstream)])
+    for half, whole in zip(*results, strict=True):
+        assert half.dtype == torch.bfloat16
+        assert float((half.float() - whole).detach().norm()) <= 0.02 * float(whole.detach().norm())
+
+
 @pytest.mark.parametrize("pattern", [Window(9, 9) | Global(1), PRESETS["bigbird"]])
 def test_dropout_leaves_the_mean_and_its_backward_sees_the_same_mask(pattern: Pattern) -> None:
     inputs = tensors(200, 200, 1)
