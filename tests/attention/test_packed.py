@@ -4,19 +4,12 @@ import math
 
 import pytest
 import torch
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from attention_oracle import attended, check_equal, patterns
 from kotya.attention import kernels
-from kotya.attention.block_patterns import Ends
-from kotya.attention.head_patterns import HeadPatterns, Kernel
+from kotya.attention.head_patterns import HeadPatterns
 from kotya.attention.packed import Packing, attend_first, attend_packed, grouped
-from kotya.attention.patterns import Global, Pattern, Window
-
-# the types of what is drawn are checked by samples
-pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
+from kotya.attention.patterns import Window
 
 LENGTHS = (5, 9, 1, 9, 3, 40, 38)
 HEADS, SIZE = 3, 4
@@ -107,29 +100,6 @@ def test_a_sequence_does_not_see_its_neighbours(changed: int) -> None:
         assert i > 0 or not torch.allclose(before, after, atol=1e-2)
         for mine, theirs in pairs:
             torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=0)
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    st.lists(st.integers(1, 24), min_size=1, max_size=5),
-    st.booleans(),
-    st.sampled_from(["dense", "blocks"]),
-    st.tuples(patterns) | st.tuples(patterns, patterns),
-)
-@example([30, 24], False, "dense", (Ends(8),))
-@example([30, 28], False, "dense", (Global((28,)),))
-def test_packed_patterns_are_every_sequence_alone(
-    lengths: list[int], causal: bool, kernel: Kernel, drawn: tuple[Pattern, ...]
-) -> None:
-    """Of any lengths, each by the oracle in float64: nothing of a text depends on those beside it."""
-    layer = HeadPatterns(drawn, 2, kernel)
-    tokens = [torch.randn(sum(lengths), 2, SIZE, dtype=torch.float64).requires_grad_() for _ in range(3)]
-    output = attend_packed(*tokens, Packing.of(lengths), causal=causal, patterns=layer)
-    alone = [
-        attended(*text, layer.mask(len(text[0]), len(text[0]), 2, causal=causal))
-        for text in zip(*(x.split(lengths) for x in tokens), strict=True)
-    ]
-    check_equal(output, torch.cat(alone), tokens)
 
 
 def test_dropout_is_on_the_weights_and_keeps_their_expectation() -> None:

@@ -12,7 +12,7 @@ from kotya.attention.block_patterns import Ends, Neighbours, Random
 from kotya.attention.counters import draw_distinct
 from kotya.attention.cuts import Cut
 from kotya.attention.layout import layout
-from kotya.attention.patterns import Causal, Full, Global, Pattern, Place, Window
+from kotya.attention.patterns import Causal, Full, Global, Pattern, Window
 from kotya.attention.presets import PRESETS
 from kotya.errors import KotyaError
 
@@ -175,4 +175,3 @@ def test_nothing_and_one() -> None:
         for length in (0, 1):
             cut = layout(pattern.bind(length, length), 64)
             assert cut is None or cut.mask().shape == (length, length)
-    assert Place(1, 1) == Place(1, 1)

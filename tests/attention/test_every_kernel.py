@@ -1,0 +1,89 @@
+"""One property: whatever patterns, texts, heads and roles are drawn, every kernel is the oracle in float64, there and
+back, with texts packed or padded. FlexAttention goes uncompiled, and on a CPU it only goes there.
+"""
+
+from unittest.mock import patch
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn.attention.flex_attention import flex_attention
+
+from attention_oracle import attended, check_equal, patterns
+from kotya.attention import flex, head_patterns, plan
+from kotya.attention.block_patterns import Ends
+from kotya.attention.forms import Patterned
+from kotya.attention.head_patterns import HeadPatterns
+from kotya.attention.packed import Packing
+from kotya.attention.patterns import Causal, Full, Global, Pattern
+
+# the types of what is drawn are checked by samples
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
+
+SIZE = 4
+
+
+def padded(texts: list[Tensor]) -> Tensor:
+    """Rows whose padding, of which nothing may come, is large."""
+    return torch.nn.utils.rnn.pad_sequence(texts, batch_first=True, padding_value=9.0)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    drawn=st.tuples(patterns) | st.tuples(patterns, patterns) | st.tuples(st.just(Full())),
+    lengths=st.lists(st.integers(1, 40), min_size=1, max_size=4),
+    queries=st.none() | st.integers(1, 40),
+    causal=st.booleans(),
+    packed=st.booleans(),
+    heads=st.sampled_from([2, 4]),
+    kernel=st.sampled_from(["dense", "blocks", "flex"]),
+    block=st.sampled_from([4, 8, 32]),
+)
+@example((Ends(8),), [30, 24], None, False, True, 2, "dense", 32)
+@example((Global((28,)),), [30, 28], None, False, True, 2, "dense", 32)
+def test_every_kernel_is_the_oracle(
+    drawn: tuple[Pattern, ...],
+    lengths: list[int],
+    queries: int | None,
+    causal: bool,
+    packed: bool,
+    heads: int,
+    kernel: str,
+    block: int,
+) -> None:
+    """`queries`: how many read each text, in cross-attention. `block`: positions in one where a pattern leaves it open,
+    so that texts span many."""
+    cross = queries is not None
+    causal, packed = causal and not cross, packed and not cross
+    if kernel != "dense" and isinstance(drawn[0], Full | Causal):
+        kernel = "dense"
+    ours = HeadPatterns(drawn, 2, "dense" if kernel == "dense" else "blocks")
+    form, counts = Patterned(ours), [queries or length for length in lengths]
+    inputs = [
+        torch.randn(sum(some), heads, SIZE, dtype=torch.float64).requires_grad_(kernel != "flex")
+        for some in (counts, lengths, lengths)
+    ]
+    texts = [x.split(some) for x, some in zip(inputs, (counts, lengths, lengths), strict=True)]
+    with (
+        patch.object(plan, "_BLOCK", block),
+        patch.object(flex, "_compiled", lambda: flex_attention),
+        patch.object(head_patterns, "choose", lambda *_: kernel),
+    ):
+        plan._plan.cache_clear()
+        if packed:
+            output = form.packed(*inputs, Packing.of(lengths), causal=causal, dropout=0.0)
+        else:
+            rows = (padded(list(some)) for some in texts)
+            read = form.rows(*rows, torch.tensor(lengths), causal=causal, cross=cross)
+            output = torch.cat([row[:count] for row, count in zip(read, counts, strict=True)])
+        plan._plan.cache_clear()
+    alone = [
+        attended(q, k, v, ours.mask(len(q), len(k), heads, causal=causal, cross=cross))
+        for q, k, v in zip(*texts, strict=True)
+    ]
+    if kernel == "flex":
+        torch.testing.assert_close(output, torch.cat(alone), atol=1e-10, rtol=0)
+    else:
+        check_equal(output, torch.cat(alone), inputs)
