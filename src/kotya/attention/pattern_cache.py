@@ -79,10 +79,7 @@ class PatternCache:
             for old, new in zip(self.store, (keys, values), strict=True)
         )
         allowed = self._allowed(positions, place, query.shape[2])
-        blind = ~allowed.any(-1, keepdim=True)
-        mask = torch.zeros(allowed.shape, dtype=query.dtype, device=query.device)
-        output = attend(query, keys, values, mask=mask.masked_fill_(~(allowed | blind), -torch.inf))
-        return output.masked_fill(blind.transpose(1, 2), 0.0)
+        return _attended(query, keys, values, allowed)
 
     def _allowed(
         self, query: Positions, key: Int[Tensor, "rows columns"], heads: int
@@ -91,8 +88,8 @@ class PatternCache:
         q, k = query[:, :, None], key[:, None]
         masks = []
         for pattern, numbers in self.patterns.groups(heads, causal=True):
-            drawn = numbers if pattern.drawn_by_head() else numbers[:1]
-            places = [Place(length, length, layer=self.patterns.layer, head=head) for head in drawn]
+            layer, drawn = pattern.drawers(self.patterns.layer, numbers)
+            places = [Place(length, length, layer=layer, head=head) for head in drawn]
             shown = torch.stack([pattern.allows(q, k.clamp(min=0), place) for place in places], dim=1)
             masks.append(
                 shown if len(self.patterns.patterns) == 1 else shown.expand(-1, len(numbers), -1, -1)
@@ -126,6 +123,16 @@ def _reach(patterns: HeadPatterns) -> int | None:
     return None if None in reaches else max(reach for reach in reaches if reach is not None)
 
 
+def _attended(
+    query: Queries, keys: Keys, values: Keys, allowed: Bool[Tensor, "rows #heads queries keys"]
+) -> Queries:
+    """Over the keys that are allowed; zero where none is."""
+    blind = ~allowed.any(-1, keepdim=True)
+    mask = torch.zeros(allowed.shape, dtype=query.dtype, device=query.device)
+    output = attend(query, keys, values, mask=mask.masked_fill_(~(allowed | blind), -torch.inf))
+    return output.masked_fill(blind.transpose(1, 2), 0.0)
+
+
 def _widened(store: Tensor, reached: int) -> Tensor:
     """With room for so many positions, and half as many as it had where it has to grow."""
     _, rows, room, heads, size = store.shape
@@ -154,10 +161,7 @@ class PatternSource:
                 for places, length in zip(positions, self.lengths.tolist(), strict=True)
             ]
         )
-        blind = ~allowed.any(-1, keepdim=True)
-        mask = torch.zeros(allowed.shape, dtype=query.dtype, device=query.device)
-        output = attend(query, keys, values, mask=mask.masked_fill_(~(allowed | blind), -torch.inf))
-        return output.masked_fill(blind.transpose(1, 2), 0.0)
+        return _attended(query, keys, values, allowed)
 
     def _allowed(
         self, query: Int[Tensor, "queries"], length: int, keys: Keys, highest: int
@@ -166,11 +170,8 @@ class PatternSource:
         key, heads = torch.arange(keys.shape[1], device=keys.device), keys.shape[2]
         shown = []
         for pattern, numbers in self.patterns.groups(heads, causal=False):
-            drawn = numbers if pattern.drawn_by_head() else numbers[:1]
-            bounds = [
-                pattern.bind(highest, length, cross=True, layer=self.patterns.layer, head=head)
-                for head in drawn
-            ]
+            layer, drawn = pattern.drawers(self.patterns.layer, numbers)
+            bounds = [pattern.bind(highest, length, cross=True, layer=layer, head=head) for head in drawn]
             seen = torch.stack([bound.allows(query[:, None], key) for bound in bounds])
             shown.append(seen.expand(len(numbers), -1, -1))
         return torch.cat(shown) & (key < length)

@@ -1,5 +1,6 @@
 """What forms of attention see, and what they cost on this machine in time and memory: for pictures and benchmarks."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -139,10 +140,18 @@ def measure(
     form = form and form.to(device)
     costs: list[Cost] = []
     for length in lengths:
-        if costs and costs[-1].both * (length / costs[-1].positions) ** 2 > longest_seconds:
+        if costs and costs[-1].both * (length / costs[-1].positions) ** _growth(costs) > longest_seconds:
             break
         costs.append(_measured(form, length, heads, size, causal, repeats, torch.device(device)))
     return costs
+
+
+def _growth(costs: list[Cost]) -> float:
+    """The power of the length that the time goes with, by the last two of them; 2 before there are two."""
+    if len(costs) < 2:
+        return 2.0
+    before, last = costs[-2:]
+    return math.log(last.both / before.both) / math.log(last.positions / before.positions)
 
 
 def _measured(
