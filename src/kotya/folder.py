@@ -41,6 +41,7 @@ from kotya.text.vocabularies import Vocabularies
 from kotya.text.vocabulary import Vocabulary
 
 WEIGHTS = "model.safetensors"
+HEAD, TRANSFORM = "head.", "transform."
 ENCODER, POOLER, FORM = "encoder.", "encoder.pooler.", ".attention.form."
 """What the names of an encoder's weights begin with in every model over one; what a base may lack."""
 DECODER = "decoder."
@@ -190,19 +191,29 @@ def adapt(
     fill(own(model, name, fresh=fresh), tensors, path)
 
 
-def base_weights(model: nn.Module, base: Path) -> dict[str, Tensor]:
+def base_weights(model: nn.Module, base: Path, config: FolderConfig | None = None) -> dict[str, Tensor]:
     """The weights of a base that the model has a place for: all of the encoder's, of a translator all there are.
 
+    `config`: what the model is to be. Where its outputs mean something else than those of the base, as labels in
+    another order do, their matrix is not taken, though it be as large.
     Raises KotyaError where one is missing or of another shape, and for a base that is itself an adapter.
     """
-    if read_config(base).adapter is not None:
+    known = read_config(base)
+    if known.adapter is not None:
         raise KotyaError(f"{base}: an adapter, where a whole model is needed; kotya merge makes one of it")
+    outputs = [(one.task, getattr(one, "labels", None)) for one in (config or known, known)]
     wanted = dict(model.named_parameters())
     tensors = stretched(read_weights(base / WEIGHTS), wanted)
+    if getattr(known.model, "pooler", None) == "gelu":
+        # ModernBERT's pooler is what stands before its masked pieces (Warner et al. 2024), and learned there
+        transform = {name: one for name, one in tensors.items() if name.startswith(TRANSFORM)}
+        tensors = {name.replace(TRANSFORM, POOLER): one for name, one in transform.items()} | tensors
     taken = {
         name: tensors[name]
         for name, parameter in wanted.items()
-        if name in tensors and tensors[name].shape == parameter.shape
+        if name in tensors
+        and tensors[name].shape == parameter.shape
+        and (outputs[0] == outputs[1] or not name.startswith(HEAD))
     }
     for name in wanted:
         if name.startswith(ENCODER) and name not in taken and POOLER not in name and FORM not in name:

@@ -16,10 +16,13 @@ from checks import unchecked
 from kotya import folder
 from kotya.errors import KotyaError
 from kotya.inference.arriving import arriving
+from kotya.inference.mask_filler import MaskFiller
 from kotya.inference.predictions import classified, conll, ranked
 from kotya.inference.tagger import Tagger, word_spans
+from kotya.models.bert import PRESETS
 from kotya.search.config import SamplingConfig
 from kotya.tasks.encoder_recipe import EncoderFolder
+from kotya.tasks.masked_lm import MaskedLMFolder
 from kotya.tasks.rankings import trec_run
 from kotya.text.cache import cache_folder
 from kotya.text.sequences import encode, windows
@@ -96,6 +99,32 @@ def test_no_word_of_a_long_sentence_is_lost(models: dict[str, Any]) -> None:
     assert tags[1] == "B-PER"
     assert tags[-4] == "B-PER"
     assert tags[2] == "O"
+
+
+def test_a_model_whose_labels_are_no_tags_says_so(models: dict[str, Any]) -> None:
+    tagger = models["tagging"]
+    other = Tagger(
+        tagger.model, tagger.vocabulary, tagger.config.model_copy(update={"labels": ["O", "PER", "LOC"]})
+    )
+    with pytest.raises(KotyaError, match="'PER' is no tag of entities"):
+        other.find("Anna")
+
+
+def test_a_word_longer_than_the_model_reads_is_counted(models: dict[str, Any]) -> None:
+    tagger = Tagger(models["tagging"].model, models["tagging"].vocabulary, models["tagging"].config)
+    list(tagger.tag([["film", "Anna"], ["a-b," * 50, "Oslo"]]))
+    assert tagger.cut == 1
+
+
+def test_an_empty_prompt_has_as_many_pieces_more_as_any_other(models: dict[str, Any]) -> None:
+    generator = models["language_model"]
+    sampling = SamplingConfig(samples=20, seed=1)
+    for prompt in ("", "film"):
+        given = len(generator.vocabulary.encode(prompt))
+        [found] = generator.continuations([prompt], length=3, sampling=sampling)
+        lengths = [len(generator.vocabulary.encode(one.text)) - given for one in found if not one.finished]
+        assert lengths
+        assert max(lengths) <= 3
 
 
 def test_parts_hold_every_word_once() -> None:
@@ -182,6 +211,26 @@ def test_fills(models: dict[str, Any]) -> None:
         filler.fill("Anna")
     with pytest.raises(KotyaError, match="stand farther apart than the 46 pieces"):
         filler.fill("[MASK]" + "Anna " * 60 + "[MASK]")
+
+
+@pytest.mark.parametrize("kind", ["bpe", "wordpiece"])
+def test_a_mask_stands_in_its_text_as_a_word_would(kind: str) -> None:
+    """The pieces around it are those of the text with a word in its place, whatever comes right behind."""
+    lines = ["the film, a dull story. it is dull!"] * 3
+    vocabulary = (
+        Vocabulary.learn_masked(lines, 300)
+        if kind == "bpe"
+        else Vocabulary.learn_wordpiece(lambda: lines, 300, lowercase=True)
+    )
+    config = MaskedLMFolder(model=PRESETS["bert-tiny"], next_sentence=False)
+    filler = MaskFiller(config.build((vocabulary, vocabulary)), vocabulary, config)
+    for text in ("the [MASK], a dull story.", "it is [MASK]!", "[MASK] is dull"):
+        ids = filler._encoded(text).ids.tolist()
+        pieces = [vocabulary.pieces([one])[0] for one in ids[1:-1] if one != vocabulary.mask]
+        whole = vocabulary.pieces(vocabulary.encode(text.replace("[MASK]", "film")))
+        film = vocabulary.pieces(vocabulary.encode("film"))
+        start = next(i for i in range(len(whole)) if whole[i : i + len(film)] == film)
+        assert pieces == whole[:start] + whole[start + len(film) :]
 
 
 def test_fills_of_a_long_text_are_of_what_stands_around_the_mask(models: dict[str, Any]) -> None:

@@ -238,6 +238,26 @@ def test_a_base_is_extended_to_longer_texts(tmp_path: Path) -> None:
             train(made, tmp_path / "other", reporter=Silent())
 
 
+def test_a_head_is_taken_over_where_its_labels_are_the_same_in_the_same_order(tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    train(small_task(tmp_path / "first", "classification", updates=2), tmp_path / "run", reporter=Silent())
+    config = folder.read_config(tmp_path / "run")
+    assert config.labels == ["bad", "good"]  # type: ignore[attr-defined]
+    model = config.build(folder.read_vocabularies(tmp_path / "run"))
+    for labels, taken in ((["bad", "good"], True), (["good", "bad"], False), (["no", "yes"], False)):
+        mine = config.model_copy(update={"labels": labels})
+        found = folder.base_weights(model, tmp_path / "run", mine)
+        assert ("head.weight" in found) == taken
+        assert any(name.startswith("encoder.") for name in found)
+
+
+def test_pairs_of_one_document_are_refused_in_dev_too(tmp_path: Path) -> None:
+    recipe = content(tmp_path, "masked_lm", updates=1, nsp=1.0)
+    (tmp_path / "dev").write_text("film story\nmusic scene\n", encoding="utf-8")
+    with pytest.raises(KotyaError, match=r"dev: one document, where next-sentence"):
+        train(recipes.parse(recipe, "test"), tmp_path / "run", reporter=Silent())
+
+
 def test_what_linformer_learned_for_its_longest_text_is_not_extended(tmp_path: Path) -> None:
     for name in ("base", "long"):
         (tmp_path / name).mkdir()

@@ -35,7 +35,7 @@ def predict(
             "mean counts, of a ranker the best. (Taggers read long texts in parts anyway.)",
         ),
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="Fills for every [MASK].")] = 5,
+    top: Annotated[int | None, typer.Option(min=1, help="Fills for every [MASK]; 5 without it.")] = None,
     trec: Annotated[
         bool, typer.Option("--trec", help="Write rankings as a run file of TREC instead of JSON.")
     ] = False,
@@ -73,11 +73,12 @@ def predict(
 
     prepare_workers(1, device)
     opened = load_single(model, base=base, device=device, precision=precision)
-    options = {"--columns": columns, "--stride": stride, "--trec": trec or None, "--tags": tags}
+    options = {"--columns": columns, "--stride": stride, "--trec": trec or None, "--tags": tags, "--top": top}
     known = {
         Classifier: ("--columns", "--stride"),
         Ranker: ("--columns", "--stride", "--trec"),
         Tagger: ("--tags",),
+        MaskFiller: ("--top",),
     }
     for name, value in options.items():
         if value is not None and name not in known.get(type(opened), ()):
@@ -107,7 +108,7 @@ def predict(
         case Tagger():
             objects = predictions.tagged(opened, lines)
         case MaskFiller():
-            objects = predictions.filled(opened, lines, top, file)
+            objects = predictions.filled(opened, lines, top or 5, file)
         case _:
             raise KotyaError(f"{model}: a language model goes on with texts: kotya generate")
     labelled = 0

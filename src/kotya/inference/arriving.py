@@ -5,6 +5,7 @@ A thread reads ahead. Whoever works on a group sorts it into full batches; the a
 
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from queue import Empty, Queue
 from typing import TypeVar
 
@@ -58,3 +59,6 @@ def arriving(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
                 return
     finally:
         stopped.set()
+        with suppress(Empty):  # a reader that waits for room has it, and sees that it may stop
+            while True:
+                queue.get_nowait()

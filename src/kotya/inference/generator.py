@@ -70,10 +70,8 @@ class Generator:
         Raises KotyaError where a prompt leaves no room within what the model reads.
         """
         length = length or min(100, self.config.model.max_length // 2)
-        # a prompt stands as its own source, so that the cap on pieces grows with it
-        config = SearchConfig(
-            beam=beam, max_length_ratio=1.0, max_length_extra=length + 1, normalization="none"
-        )
+        # the beginning and a prompt stand as its source, so that the cap on pieces, the end with them, grows with it
+        config = SearchConfig(beam=beam, max_length_ratio=1.0, max_length_extra=length, normalization="none")
 
         def make() -> Batch:
             if sampling is not None:
@@ -96,7 +94,7 @@ class Generator:
                 len(ids) + length + 1,
                 f"the prompt of line {number + 1}, {len(ids)} pieces, and {length} more",
             )
-            yield SearchLine(ids or [self.vocabulary.end], ids, number)
+            yield SearchLine([self.roles.begin, *ids], ids, number)
 
     def _check(self, pieces: int, what: str) -> None:
         most = self.config.model.max_length

@@ -54,15 +54,12 @@ class MaskFiller:
         if not before:
             raise KotyaError(f"there is no {MARK} in {text[:60]!r}: nothing to fill")
         # where spaces are part of pieces, the one before a word is part of what stands behind the mask
-        parts = [*(part.rstrip() for part in before), last]
+        first, *others = [*(part.rstrip() for part in before), last]
         assert self.vocabulary.mask is not None
-        ids: list[int] = []
-        masks: list[int] = []
-        for number, part in enumerate(self.vocabulary.encode_batch(parts)):
-            if number:
-                masks.append(len(ids))
-                ids.append(self.vocabulary.mask)
-            ids += part
+        ids, masks = self.vocabulary.encode(first), list[int]()
+        for part in others:
+            masks.append(len(ids))
+            ids += [self.vocabulary.mask, *self.vocabulary.encode_behind(part)]
         room = self.config.model.max_length - len(self.vocabulary.wrapped([]))
         if masks[-1] - masks[0] >= room:
             raise KotyaError(

@@ -65,7 +65,7 @@ def columns_of(
                 f"{place(file, number)}: {len(fields)} columns (separated by tabs), where {len(columns)} are expected: "
                 f"{', '.join(columns)}"
             )
-        yield tuple(fields[index] for index in places)
+        yield tuple(fields[index].strip() for index in places)
 
 
 def classified(
@@ -81,7 +81,9 @@ def classified(
     """
     wanted = ["text"] * (model.config.texts or (columns or []).count("text") or 1)
     whole = columns is None and len(wanted) == 1  # a text alone may hold tabs
-    rows = Noted(((line,) for line in lines) if whole else columns_of(lines, columns or wanted, wanted, file))
+    rows = Noted(
+        ((line.strip(),) for line in lines) if whole else columns_of(lines, columns or wanted, wanted, file)
+    )
     for one in model.predict(rows, stride=stride):
         texts = rows.next()
         answer: dict[str, Any] = {"text": texts[0]} if len(texts) == 1 else {"texts": list(texts)}

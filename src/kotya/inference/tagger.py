@@ -7,10 +7,11 @@ from unicodedata import category
 
 import torch
 
+from kotya.errors import KotyaError
 from kotya.inference.arriving import arriving
 from kotya.models.heads import TokenModel
 from kotya.tasks.tagging import TaggingFolder, tag_probabilities
-from kotya.text.tags import entities
+from kotya.text.tags import entities, no_tag
 from kotya.text.vocabulary import Vocabulary
 from kotya.text.words import parts
 
@@ -50,6 +51,8 @@ class Tagger:
 
     def __init__(self, model: TokenModel, vocabulary: Vocabulary, config: TaggingFolder) -> None:
         self.model, self.vocabulary, self.config = model, vocabulary, config
+        self.cut = 0
+        """Texts so far with a word that is longer than the model reads, of which only the beginning was read."""
 
     def find(self, text: str) -> list[FoundEntity]:
         """The entities of one text."""
@@ -82,6 +85,12 @@ class Tagger:
 
     @torch.inference_mode()
     def _tag(self, sentences: Sequence[Sequence[str]]) -> list[tuple[list[str], list[float]]]:
+        label = no_tag(self.config.labels)
+        if label is not None:
+            raise KotyaError(
+                f"{label!r} is no tag of entities (O, B-TYPE, I-TYPE …): this model names something else"
+            )
         some = parts(self.vocabulary, sentences, self.config.longest)
+        self.cut += sum(any(part.encoded.cut for part in one) for one in some)
         lengths = [len(words) for words in sentences]
         return list(tag_probabilities(self.model, some, self.config.labels, lengths))

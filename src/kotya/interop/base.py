@@ -25,7 +25,8 @@ def with_imported_base(recipe: TaskRecipe, say: Callable[[str], None]) -> TaskRe
     folder = cache_folder().parent / "bases" / name
     known = folder.exists()
     if not known:
-        import_model(str(base), folder)
+        for note in import_model(str(base), folder).notes:
+            say(f"{base}: {note}")
     say(f"{base}: {'imported before, to' if known else 'imported to'} {folder}")
     return recipe.model_copy(update={"base": folder})
 

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from kotya.attention.choices import EVERYTHING, LayersAttention
-from kotya.interop.family import ACTIVATIONS, Family, Head, Place, build_settings, only, validated
+from kotya.interop.family import ACTIVATIONS, POOLED, Family, Head, Place, build_settings, only, validated
 from kotya.models.bert import BertConfig
 from kotya.models.transformer_block import Activation
 
@@ -147,7 +147,7 @@ class _Encoder(Family):
             "bias": True,
             "local": None,
             "pooling": "first",
-            "pooler": pooler,
+            **({"pooler": pooler} if head in POOLED else {}),
             "attention": self.attention(model),
             "global_projections": self.global_projections,
         }

@@ -38,6 +38,8 @@ EMBEDDINGS, POOLER = "encoder.embedding.tokens", "encoder.pooler.dense.weight"
 NEXT_SENTENCE, OUTPUT = "next_sentence.weight", "head.weight"
 COPIES = re.compile(r"position_ids$|(decoder|vocab_projector)\.(weight|bias)$")
 """Of theirs, what only repeats another weight or counts."""
+BILOU = {"L-": "E-", "U-": "S-"}
+"""Its tags, of the last word and of the only one, as those of IOBES."""
 WITH_POOLER = ("bert", "roberta", "longformer", "big_bird")
 """Families whose bare encoder has a pooler."""
 WITH_NEXT_SENTENCE = (BERT, BIG_BIRD)
@@ -94,7 +96,10 @@ def read_encoder(folder: Path) -> Imported:
                     "one output that is not called a regression: it says how relevant a document is to a query"
                 ]
         case "tagging":
-            config = TaggingFolder(model=settings, labels=labels_of(content, theirs(OUTPUT), path))
+            labels = labels_of(content, theirs(OUTPUT), path)
+            config = TaggingFolder(
+                model=settings, labels=[BILOU.get(one[:2], one[:2]) + one[2:] for one in labels]
+            )
     vocabularies = (vocabulary, vocabulary)
     model = build_empty(lambda: config.build(vocabularies))
     wanted = {name: parameter.detach() for name, parameter in model.named_parameters()}
@@ -150,7 +155,7 @@ def as_theirs(loaded: folders.LoadedModel, path: Path) -> Exported:
     head, said = theirs_says(config, path)
     settings: BertConfig = config.model
     next_sentence = isinstance(config, MaskedLMFolder) and config.next_sentence
-    family = family_of(settings, head, vocabulary, path, next_sentence=next_sentence)
+    family = family_of(config, head, vocabulary, path)
     ours = folders.weights(loaded.model)
     if head == "encoder" and family.model_type not in WITH_POOLER:
         ours = {name: tensor for name, tensor in ours.items() if ".pooler." not in name}
@@ -198,20 +203,23 @@ def _labels(names: list[str]) -> dict[str, Any]:
     }
 
 
-def family_of(
-    settings: BertConfig, head: Head, vocabulary: Vocabulary, path: Path, *, next_sentence: bool
-) -> Family:
-    """The first family that has all of an encoder. Only RoBERTa's and Longformer's pairs have two ends between them."""
+def family_of(config: FolderConfig, head: Head, vocabulary: Vocabulary, path: Path) -> Family:
+    """The first family that has all of a model. Only RoBERTa's and Longformer's pairs have two ends between them."""
+    settings: BertConfig = config.model
+    next_sentence = isinstance(config, MaskedLMFolder) and config.next_sentence
+    single = head in ("masked_lm", "tagging") or getattr(config, "texts", None) == 1
     lacking = []
     for family in FAMILIES.values():
-        if family in (ROBERTA, LONGFORMER) and vocabulary.separators != 2:
-            lack: str | None = f"{vocabulary.separators} end between the texts of a pair"
+        lack: str | None
+        if family in (ROBERTA, LONGFORMER) and vocabulary.separators != 2 and not single:
+            lack = f"{vocabulary.separators} end between the texts of a pair"
         elif family not in (ROBERTA, LONGFORMER) and vocabulary.separators == 2:
             lack = "2 ends between the texts of a pair"
         elif next_sentence and family not in WITH_NEXT_SENTENCE:
             lack = "next-sentence prediction"
         else:
-            lack = family.lacks(settings, head)
+            # what says whether a sentence follows stands on the pooler
+            lack = family.lacks(settings, "encoder" if next_sentence else head)
         if lack is None:
             return family
         lacking.append(f"{family.model_type}: {lack}")

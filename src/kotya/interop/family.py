@@ -18,6 +18,8 @@ from kotya.models.bert import BertConfig
 from kotya.models.transformer_block import Activation
 
 Head = Literal["encoder", "masked_lm", "classification", "tagging"]
+POOLED: tuple[Head, ...] = ("encoder", "classification")
+"""What stands on a pooler, or is one."""
 """What stands on an encoder: nothing, what it was pretrained by, classes or a number a text, tags."""
 
 CLASSES: dict[str, Head] = {

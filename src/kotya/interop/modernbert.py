@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from kotya.attention.choices import EVERYTHING
 from kotya.errors import KotyaError
-from kotya.interop.family import Family, Head, Place, build_settings, only, validated
+from kotya.interop.family import POOLED, Family, Head, Place, build_settings, only, validated
 from kotya.models.bert import BertConfig
 
 GATES = {"gelu": "geglu", "silu": "swiglu"}
@@ -163,7 +163,7 @@ class _ModernBert(Family):
             "positions": "rotary",
             "bias": False,
             "segments": 0,
-            "pooler": "gelu",
+            **({"pooler": "gelu"} if head in POOLED else {}),
             "attention": EVERYTHING,
         }
         for key, value in expected.items():

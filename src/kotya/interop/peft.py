@@ -19,7 +19,6 @@ from torch import Tensor
 from kotya.interop.encoders import family_of, theirs_says
 from kotya.interop.family import Family, Head
 from kotya.models.bert import BertConfig
-from kotya.tasks.masked_lm import MaskedLMFolder
 from kotya.tasks.settings import FolderConfig
 from kotya.text.vocabulary import Vocabulary
 
@@ -67,8 +66,7 @@ class Names:
 def names_of_model(config: FolderConfig, vocabulary: Vocabulary, path: Path) -> Names:
     """Of a model of ours. Raises KotyaError for a model that none of their families is."""
     head, _ = theirs_says(config, path)
-    next_sentence = isinstance(config, MaskedLMFolder) and config.next_sentence
-    family = family_of(config.model, head, vocabulary, path, next_sentence=next_sentence)
+    family = family_of(config, head, vocabulary, path)
     return Names(family, config.model, head, vocabulary.pad)
 
 

@@ -5,13 +5,13 @@ Classes: loss = -w_y log softmax(Wc)_y, a weighted mean over the batch. Numbers 
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from kotya.config import wrong
@@ -30,7 +30,7 @@ from kotya.text.vocabulary import Vocabulary
 class ClassificationTraining(FineTuning):
     """How a classifier is tuned."""
 
-    class_weights: Literal["balanced"] | dict[str, float] | None = None
+    class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = None
     """What an example of each class counts: as many as it is rare, or as given, 1 where nothing is."""
 
     @field_validator("class_weights", mode="before")

@@ -185,6 +185,14 @@ class MaskedLanguageModel:
         return Evaluation(metrics, [])
 
 
+def _check_documents(path: Path, count: int) -> None:
+    if count == 1:
+        raise KotyaError(
+            f"{path}: one document, where next-sentence prediction takes every other B from another; end documents "
+            "with blank lines, or leave it out: training.nsp=0"
+        )
+
+
 class MaskedLMRecipe(EncoderRecipe):
     """All of a run that pretrains an encoder."""
 
@@ -200,11 +208,9 @@ class MaskedLMRecipe(EncoderRecipe):
         check_length(self.training.length, model.max_length)
         dev_file = root / self.data.dev if self.data.dev is not None else None
         train, dev = open_corpora(files, dev_file, vocabulary, cache, say, progress=progress)
-        if self.training.nsp and len(train[1]) == 1:
-            raise KotyaError(
-                f"{files[0]}: one document, where next-sentence prediction takes every other B from another; end "
-                "documents with blank lines, or leave it out: training.nsp=0"
-            )
+        if self.training.nsp:
+            for path, (_, numbers) in ((files[0], train), (dev_file or files[0], dev)):
+                _check_documents(path, len(numbers))
         task = MaskedLanguageModel(train, dev, vocabulary, self.training)
         config = MaskedLMFolder(model=model, next_sentence=self.training.nsp > 0)
         return Prepared(task, config, (vocabulary, vocabulary))
@@ -214,4 +220,6 @@ class MaskedLMRecipe(EncoderRecipe):
     ) -> MaskedLanguageModel:
         vocabulary = known.vocabularies[0]
         dev = open_documents([path], vocabulary, cache, say)
+        if self.training.nsp:
+            _check_documents(path, len(dev[1]))
         return MaskedLanguageModel(dev, dev, vocabulary, self.training)

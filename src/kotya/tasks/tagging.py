@@ -169,9 +169,11 @@ class TaggingRecipe(TuningRecipe):
         config = TaggingFolder(model=model, max_length=self.training.max_length, labels=labels)
         sides = [parts(vocabulary, [one.words for one in side], config.longest) for side in (train, dev)]
         split = sum(len(some) > 1 for some in sides[0])
+        cut = sum(any(part.encoded.cut for part in some) for some in sides[0])
         say(
             f"training data: {len(train):,} sentences"
             + (f", {split:,} of them in parts of {config.longest} pieces" if split else "")
+            + (f", {cut:,} with a word that is longer and was cut" if cut else "")
             + f"; types: {', '.join(dict.fromkeys(label[2:] for label in labels[1:]))}"
         )
         numbers = {label: number for number, label in enumerate(labels)}

@@ -37,6 +37,18 @@ def entities(tags: Sequence[str]) -> list[Entity]:
     return found
 
 
+def no_tag(labels: Sequence[str]) -> str | None:
+    """The first label that is no tag of an entity in any scheme; None where all are tags."""
+    return next(
+        (
+            one
+            for one in labels
+            if one != OUTSIDE and (one[:2] not in ("B-", "I-", "E-", "S-") or not one[2:])
+        ),
+        None,
+    )
+
+
 def encode(found: Sequence[Entity], length: int, scheme: Scheme) -> list[str]:
     """The tags of a sentence of so many words. Entities do not overlap."""
     tags = [OUTSIDE] * length

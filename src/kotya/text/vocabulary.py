@@ -79,6 +79,7 @@ class Vocabulary:
         self._file = json.dumps(self._content, ensure_ascii=False, indent=1)
         self.fingerprint: str = hashlib.blake2b(self._file.encode(), digest_size=16).hexdigest()
         self._table: bpe.MergeTable | None = None
+        self._behind: Tokenizer | None = None
         self._samples: dict[str, Samples] = {}
         self._samples_of: tuple[float, int] | None = None
 
@@ -136,6 +137,15 @@ class Vocabulary:
         """The ids of many texts, faster than one by one."""
         encoded = self._engine.encode_batch_fast(list(texts), add_special_tokens=False)
         return [self._known(one.ids) for one in encoded]
+
+    def encode_behind(self, text: str) -> list[int]:
+        """The ids of a text that stands right behind something else: no space is put before it."""
+        if text[:1].isspace():
+            return self.encode(text)
+        if self._behind is None:
+            content = plain_text_only(_without_prefix(self._content), self._special)
+            self._behind = Tokenizer.from_str(json.dumps(content))
+        return self._known(self._behind.encode(text, add_special_tokens=False).ids)
 
     def encode_words(self, texts: Sequence[str]) -> list[tuple[list[int], list[int]]]:
         """The ids of many texts, and for every id the word of its text (between spaces) it stands in, from 0.
@@ -304,6 +314,20 @@ class Vocabulary:
 
 BYTE_PIECES = frozenset(bpe.BYTES)
 BYTE_SPACE = "Ġ"
+
+
+def _without_prefix(content: dict[str, Any]) -> dict[str, Any]:
+    """A tokenizer's file whose texts begin without the space that some put before them."""
+    cutter = content["pre_tokenizer"] or {}
+    parts = [
+        {
+            **part,
+            **({"prepend_scheme": "never"} if part["type"] == "Metaspace" else {}),
+            **({"add_prefix_space": False} if part["type"] == "ByteLevel" else {}),
+        }
+        for part in cutter.get("pretokenizers", [cutter] if cutter else [])
+    ]
+    return {**content, "pre_tokenizer": {"type": "Sequence", "pretokenizers": parts} if parts else None}
 
 
 def words_at(text: str, spans: Iterable[tuple[int, int]]) -> list[int]:

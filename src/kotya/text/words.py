@@ -61,19 +61,21 @@ def _parts(
     chosen: list[int] = []
     firsts: list[int] = []
     row: list[int] = []
+    cut = 0
     for number, some in enumerate(pieces):
         if row and len(row) + len(some[:room]) > room:
-            found.append(_part(vocabulary, row, chosen, firsts))
-            chosen, firsts, row = [], [], []
+            found.append(_part(vocabulary, row, chosen, firsts, cut))
+            chosen, firsts, row, cut = [], [], [], 0
         if some:
             chosen.append(number)
             firsts.append(1 + len(row))
             row += some[:room]
+            cut += len(some[room:])
     if row:
-        found.append(_part(vocabulary, row, chosen, firsts))
+        found.append(_part(vocabulary, row, chosen, firsts, cut))
     return found
 
 
-def _part(vocabulary: Vocabulary, row: list[int], words: list[int], firsts: list[int]) -> Part:
+def _part(vocabulary: Vocabulary, row: list[int], words: list[int], firsts: list[int], cut: int) -> Part:
     ids = np.array(vocabulary.wrapped(row), np.int32)
-    return Part(Encoded(ids, len(ids)), tuple(words), tuple(firsts))
+    return Part(Encoded(ids, len(ids), cut), tuple(words), tuple(firsts))

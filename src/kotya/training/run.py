@@ -48,7 +48,7 @@ def train(
     reporter.say(f"model: {count:,} parameters; {sizes(prepared.vocabularies)}")
     taken: dict[str, Tensor] = {}
     if base is not None and (recipe.adapt is not None or not list_checkpoints(run)):
-        taken = folders.base_weights(model, base)
+        taken = folders.base_weights(model, base, prepared.config)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 parameter.copy_(taken.get(name, parameter))
