@@ -13,6 +13,7 @@ from torch import Tensor
 
 import kotya
 from kotya import folder
+from kotya import recipe as recipes
 from kotya.cli.main import run
 from kotya.errors import KotyaError
 from kotya.inference.classifier import Classifier
@@ -21,9 +22,11 @@ from kotya.inference.ranker import Ranker
 from kotya.inference.tagger import Tagger
 from kotya.interop.huggingface import export_model, import_model, read
 from kotya.models.bert import MaskedLM
+from kotya.tasks.masked_lm import MaskedLMFolder
 from kotya.tasks.packed_batch import pack
 from kotya.tasks.packed_batch import read as read_batch
 from kotya.text.sequences import Encoded, encode
+from kotya.text.vocabulary import Vocabulary
 from tiny_encoders import STEMS, make
 from tiny_folders import change, texts, tokenizer, wordpiece, write
 
@@ -121,6 +124,30 @@ def test_9_an_exported_folder_answers_as_ours(
     # the encoder under every head of a BigBird has a pooler, which only pretraining reads
     unread = {"bert.pooler.weight", "bert.pooler.bias"} if family == "big_bird" else set()
     assert set(loading["missing_keys"]) <= unread
+
+
+@pytest.mark.parametrize(
+    ("recipe", "name"), [("roberta", "DistilBertForMaskedLM"), ("modern", "ModernBertForMaskedLM")]
+)
+def test_9_what_the_recipes_pretrain_is_written_for_the_library(
+    recipe: str, name: str, tmp_path: Path
+) -> None:
+    """The models of the recipes as they stand, with few layers; without segments it is a DistilBERT to the library."""
+    path = Path(__file__).parents[2] / "recipes" / "bert" / f"wikitext2-{recipe}.yaml"
+    settings = recipes.read(path).model.model_copy(update={"layers": 3})  # type: ignore[attr-defined]
+    vocabulary = Vocabulary.learn_masked(texts(30), 320)
+    config = MaskedLMFolder(model=settings, next_sentence=False)
+    torch.manual_seed(1)
+    model = config.build((vocabulary, vocabulary))
+    folder.create(
+        tmp_path / "ours",
+        config=config,
+        vocabularies=(vocabulary, vocabulary),
+        recipe=None,
+        tensors=folder.weights(model),
+    )
+    assert export_model(tmp_path / "ours", tmp_path / "theirs") == name
+    compare(tmp_path / "ours", tmp_path / "theirs", "ForMaskedLM")
 
 
 @every
