@@ -16,7 +16,8 @@ from kotya.errors import KotyaError
 from kotya.models.bert import BertConfig
 from kotya.models.heads import SequenceModel, TokenModel
 from kotya.models.seq2seq import Seq2Seq
-from tiny_adapters import ADAPTERS, BLOCK, MODELS, PIECES, built, config, outputs, shaken
+from kotya.models.transformer import TransformerConfig
+from tiny_adapters import ADAPTERS, BLOCK, MODELS, PIECES, built, config, outputs, recurrent, shaken
 
 NEAR = {"lora": 0.0, "rslora": 0.0, "dora": 1e-6, "houlsby": 0.01, "pfeiffer": 0.01, "parallel": 0.1}
 """How far outputs are from the base's where an adapter begins, at most: a share of their length."""
@@ -413,11 +414,40 @@ def test_loras_add_up_with_weights() -> None:
         scaled(config(kind="lora", dora=True), stored[0], 1.0)
 
 
-def test_an_embedding_that_is_the_outputs_matrix_too_is_not_absorbed() -> None:
-    tied = built("transformer")
+@pytest.mark.parametrize("share", ["all", "output"])
+def test_an_embedding_that_is_the_outputs_matrix_too_is_not_absorbed(share: str) -> None:
+    settings = TransformerConfig(kind="transformer", encoder_layers=1, decoder_layers=1, share=share, **BLOCK)
+    tied = settings.build(PIECES, PIECES).eval()
     attach(tied, config(kind="lora", rank=2, targets=["embedding"]))
     with pytest.raises(KotyaError, match=r"embedding: an embedding whose matrix is also that of a layer"):
         absorb(tied)
+
+
+def test_where_adapters_are_merged_or_several_unrouted_nothing_is_guessed() -> None:
+    model = built("bert")
+    attach(model, config(kind="lora"), name="a")
+    merge(model)
+    with pytest.raises(KotyaError, match="unmerge comes before"):
+        attach(model, config(kind="lora"), name="b")
+    unmerge(model)
+    attach(model, config(kind="lora"), name="b")
+    with pytest.raises(KotyaError, match="2 adapters stand at one place"):
+        outputs(model)
+
+
+def test_bottlenecks_find_the_layers_of_a_decoder_with_a_window() -> None:
+    for kind in ("local-m", "local-p"):
+        model = recurrent("luong", "lstm", attention=kind, window=2).eval()
+        attach(model, config(kind="houlsby", size=4, targets=["*"]))
+        outputs(model).sum().backward()
+
+
+def test_a_table_under_autocast_begins_at_the_base() -> None:
+    model = built("lm")
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        before = outputs(model)
+        attach(model, config(kind="lora", rank=2, targets=["embedding"]))
+        assert torch.equal(outputs(model), before)
 
 
 def rows_of_their_own(model: SequenceModel) -> None:

@@ -190,6 +190,7 @@ THEIRS: list[tuple[str, str, str, Any]] = [
 ]
 OURS: list[tuple[str, str, str, list[str]]] = [
     ("bert", "SEQ_CLS", "lora", ["attention.query", "attention.value"]),
+    ("bert", "SEQ_CLS", "lora", ["attention.query", "pooler.dense"]),
     ("bert", "TOKEN_CLS", "dora", ["encoder.layers.1.*", "layers.2.attention.key"]),
     ("roberta", "SEQ_CLS", "dora", ["attention.output", "feed_forward.outer"]),
     ("roberta", "TOKEN_CLS", "rank-stabilised", ["attention"]),

@@ -26,6 +26,7 @@ from kotya.inference.ranker import Ranker
 from kotya.inference.tagger import Tagger
 from kotya.inference.translator import Translator
 from kotya.training.averaging import average
+from kotya.training.checkpoint import list_checkpoints
 from kotya.training.loop import Loop, Outcome
 from kotya.training.merging import merge
 from kotya.training.progress import Silent
@@ -334,7 +335,13 @@ def test_a_stopped_run_ends_with_the_same_weights(
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
     average([tmp_path / "halted"], tmp_path / "mean", last=2)
+    mean = load_file(tmp_path / "mean" / "model.safetensors")
+    last = [load_file(path / "model.safetensors") for path in list_checkpoints(tmp_path / "halted")[-2:]]
+    for name, tensor in mean.items():
+        torch.testing.assert_close(tensor, (last[0][name] + last[1][name]) / 2)
     assert kotya.load(tmp_path / "mean").classify("great").label in ("good", "bad")
+    with pytest.raises(KotyaError, match="a LoRA of another run"):
+        average([tmp_path / "halted", tmp_path / "whole"], tmp_path / "other")
 
 
 @pytest.fixture(scope="module")

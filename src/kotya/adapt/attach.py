@@ -52,10 +52,13 @@ def attach(model: nn.Module, config: AdaptConfig, *, fresh: Iterable[str] = (), 
     """Put an adapter into the model, in place, and freeze all but it and the `fresh` weights, those the base lacks.
 
     Several may be attached, one after the other, each by its own name; what is trained is the last one.
-    Raises KotyaError, with the model as it was, for a target that names nothing and a rank larger than the layer;
+    Raises KotyaError, with the model as it was, for a target that names nothing, a rank larger than the layer, and a
+    model whose adapters are merged;
     SamePlace for two adapters at one place of which one is added to a weight and the other to an output.
     """
     fresh = set(fresh)
+    if any(isinstance(place, AdaptedLinear) and place.merged is not None for place in places(model).values()):
+        raise KotyaError("adapters of the model are merged: unmerge comes before another is attached")
     found = targets(model, config, fresh=fresh)
     norms = _matching(model, NORM) if trains_norms(config) else []
     if not norms and getattr(config, "norms", None):
@@ -145,7 +148,7 @@ def absorb(model: nn.Module) -> None:
     _check_whole(model)
     found = places(model)
     uses = Counter(id(one) for module in model.modules() for one in module.parameters(recurse=False))
-    for name, parameter in model.named_parameters():
+    for name, parameter in model.named_parameters(remove_duplicate=False):
         if name.endswith(".original") and uses[id(parameter)] > 1:
             raise KotyaError(
                 f"{name.partition('.parametrizations.')[0]}: an embedding whose matrix is also that of a layer without "

@@ -124,9 +124,10 @@ class LowRankTable(nn.Module):
     def forward(self, table: Float[Tensor, "pieces size"]) -> Float[Tensor, "pieces size"]:
         if not chosen(self.name):
             return table
-        return torch.addmm(
-            table, self.down.t().to(table.dtype), self.up.t().to(table.dtype), alpha=self.scale
-        )
+        with torch.autocast(table.device.type, enabled=False):  # it begins at the very table
+            return torch.addmm(
+                table, self.down.t().to(table.dtype), self.up.t().to(table.dtype), alpha=self.scale
+            )
 
 
 def kept_in(weight: Tensor) -> torch.dtype:

@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from kotya.errors import KotyaError
+
 Vectors = Float[Tensor, "*rows inputs"]
 Rows = Int[Tensor, "chosen"]
 
@@ -82,6 +84,8 @@ def chosen(name: str) -> bool:
 def _one(parts: nn.ModuleDict, route: str | None) -> Part | None:
     """The part that works on all rows; None where the adapter that was chosen has none here."""
     if route is None:
+        if len(parts) != 1:
+            raise KotyaError(f"{len(parts)} adapters stand at one place: say by `routed` which is to work")
         (part,) = parts.values()
     elif route in parts:
         part = parts[route]

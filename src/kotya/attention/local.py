@@ -23,7 +23,7 @@ class LocalWindow(nn.Module):
 
     def __init__(self, kind: LocalKind, query_size: int, width: int) -> None:
         super().__init__()
-        self.width = width
+        self.side = width
         self.inner = nn.Linear(query_size, query_size, bias=False) if kind == "local-p" else None
         self.outer = nn.Linear(query_size, 1, bias=False) if kind == "local-p" else None
 
@@ -45,7 +45,7 @@ class LocalWindow(nn.Module):
         """Softmax over the window; where p_t is predicted, times the Gaussian around it."""
         place = torch.arange(scores.shape[2], device=scores.device)
         distance = place - centre[:, :, None]
-        weights = scores.masked_fill(distance.abs() > self.width, -math.inf).softmax(-1)
+        weights = scores.masked_fill(distance.abs() > self.side, -math.inf).softmax(-1)
         if self.inner is None:
             return weights
-        return weights * torch.exp(-0.5 * (distance / (self.width / 2)) ** 2)
+        return weights * torch.exp(-0.5 * (distance / (self.side / 2)) ** 2)

@@ -33,7 +33,7 @@ class Ranker:
         With `stride` a document that is too long is read in windows that begin so many pieces apart, and the best of
         them counts (Dai and Callan 2019).
         """
-        for group in arriving(pairs, GROUP):
+        for group in arriving(map(self.checked, pairs), GROUP):
             rows = windows(self.vocabulary, group, self.config.longest, stride)
             self.cut += sum(any(one.cut for one in row) for row in rows)
             for outputs in predict_windows(self.model, rows):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from kotya import folder as folders
+from kotya.adapt.attach import detach
 from kotya.adapt.lora import LoRAConfig
 from kotya.errors import KotyaError
 from kotya.files import umask, write_text
@@ -40,6 +41,7 @@ def export_peft(path: Path, output: Path, base: Path | None = None) -> str:
     origin = folders.base_of(path, config.adapter, base)
     model = folders.load(path, base=origin).model
     names = names_of_model(config, folders.read_vocabularies(origin)[0], path)
+    detach(model)
     changes, kept = _taken_apart(folders.read_weights(path / folders.WEIGHTS))
     before = folders.read_weights(origin / folders.WEIGHTS)
     if names.head not in TASK_TYPES:

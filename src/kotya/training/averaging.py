@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kotya import folder as folders
+from kotya.adapt.lora import LoRAConfig
 from kotya.config import differences
 from kotya.errors import KotyaError
 from kotya.models.empty import build_empty
@@ -68,6 +69,11 @@ def check_alike(sources: Sequence[Path]) -> None:
         if (config.adapter and config.adapter.content) != (other.adapter and other.adapter.content):
             raise KotyaError(
                 f"{source}: its base is not that of {sources[0]}; only equal models are averaged"
+            )
+        if isinstance(config.adapter and config.adapter.adapt, LoRAConfig):
+            raise KotyaError(
+                f"{source}: a LoRA of another run than {sources[0]}: the mean of factors is not that of what they "
+                "change; kotya merge adds them, each with a weight"
             )
         unlike = differences(config.model, other.model)
         if config.adapter is not None and other.adapter is not None:

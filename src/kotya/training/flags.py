@@ -22,6 +22,9 @@ FRESH: dict[str, dict[str, Any]] = {
 TUNED: dict[str, Any] = {"training": {"epochs": 3}}
 """How the others are tuned (Devlin et al. 2019, appendix A.3); batches and learning rate are the recipe's own."""
 
+ADAPTED = 5e-4
+"""The learning rate of an adapter, ten times that of a whole model."""
+
 
 def recipe_of_flags(
     task: str, data: Sequence[Path], dev: Path | None, base: Path | None, overrides: Sequence[str]
@@ -50,6 +53,8 @@ def recipe_of_flags(
         content["model"] = settings["model"]
     if any(one.startswith("training.updates=") for one in overrides):
         del content["training"]["epochs"]  # one end is enough, and this one was chosen by hand
+    if any(one.startswith("adapt") for one in overrides):
+        content["training"]["learning_rate"] = ADAPTED
     for override in overrides:
         recipes.put(content, override)
     why = [
