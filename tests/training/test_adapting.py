@@ -21,6 +21,7 @@ from kotya.errors import Fault, KotyaError
 from kotya.inference.adapted import Adapters
 from kotya.inference.benchmark import training_step
 from kotya.inference.classifier import Classifier
+from kotya.inference.evaluation import evaluate_task
 from kotya.inference.loading import load_translator
 from kotya.inference.ranker import Ranker
 from kotya.inference.tagger import Tagger
@@ -304,6 +305,10 @@ def test_another_base_is_refused_and_a_moved_one_is_found_again(made: Path, tmp_
         kotya.load(made / "bert", adapters=[made / "bert"])
     with pytest.raises(KotyaError, match=r"a whole model; --base .* is for an adapter's"):
         kotya.load(made / "bert", base=made / "bert")
+    with pytest.raises(KotyaError, match="adapters are of one base"):
+        kotya.load([made / "bert", made / "bert"], adapters=[made / "classification-lora"])  # type: ignore[call-overload]
+    with pytest.raises(KotyaError, match=r"a whole model; --base .* is for an adapter's"):
+        evaluate_task(made / "bert", None, "dev", str, base=made / "bert", device="cpu", precision="float32")
     with pytest.raises(KotyaError, match="an adapter, where a whole model is needed"):
         tuned(tmp_path, made / "classification-lora", "classification", LORA)
 

@@ -11,7 +11,7 @@ from kotya import folder as folders
 from kotya.attention.reading import Reading, cross_layers
 from kotya.errors import KotyaError
 from kotya.inference.alignment import symmetrized
-from kotya.inference.loading import checked_precision
+from kotya.inference.loading import check_adapters, checked_precision
 from kotya.inference.translator import Choice, Translator
 from kotya.metrics import AlignmentScores, Score, alignment_scores, translation_scores
 from kotya.tasks.encoder_recipe import EncoderRecipe
@@ -82,6 +82,7 @@ def evaluate_task(
 ) -> TaskReport:
     """The task's own metrics on a file, or on the dev or test set of the model's recipe. Raises KotyaError."""
     loaded = folders.load(path, device, checked_precision(precision), base=base)
+    check_adapters([loaded.config], base, path)
     recipe = loaded.recipe
     if not isinstance(recipe, EncoderRecipe | LanguageModelRecipe):
         raise KotyaError(f"{path}: no recipe says how its data are read; fine-tune it first")

@@ -72,6 +72,8 @@ def load(
     """
     first = Path(path) if isinstance(path, str | Path) else Path(path[0])
     if adapters is not None:
+        if not isinstance(path, str | Path):
+            raise KotyaError("adapters are of one base: name one model")
         return load_adapters(first, adapters, device=device, precision=precision, allow_code=allow_code)
     origin = Path(base) if base is not None else None
     if (not isinstance(path, str | Path) and len(path) > 1) or folder.read_config(
