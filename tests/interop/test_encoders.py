@@ -22,6 +22,7 @@ from kotya.inference.ranker import Ranker
 from kotya.inference.tagger import Tagger
 from kotya.interop.huggingface import export_model, import_model, read
 from kotya.models.bert import MaskedLM
+from kotya.tasks.classification import ClassificationFolder
 from kotya.tasks.masked_lm import MaskedLMFolder
 from kotya.tasks.packed_batch import pack
 from kotya.tasks.packed_batch import read as read_batch
@@ -148,6 +149,13 @@ def test_9_what_the_recipes_pretrain_is_written_for_the_library(
     )
     assert export_model(tmp_path / "ours", tmp_path / "theirs") == name
     compare(tmp_path / "ours", tmp_path / "theirs", "ForMaskedLM")
+    tuned = ClassificationFolder(model=settings, labels=["a", "b"], texts=1)
+    taken = folder.base_weights(tuned.build((vocabulary, vocabulary)), tmp_path / "ours", tuned)
+    poolers = [name for name in taken if ".pooler." in name]
+    assert bool(poolers) == (recipe == "modern")
+    for one in poolers:
+        learned = dict(model.named_parameters())[one.replace("encoder.pooler.", "transform.")]
+        assert torch.equal(taken[one], learned)
 
 
 @every

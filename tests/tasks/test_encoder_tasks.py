@@ -92,6 +92,12 @@ def test_classes_count_by_their_weights(tmp_path: Path) -> None:
     assert made.task.weights(batch)["loss"] == pytest.approx(sum(weights[label] for label in labels))
 
 
+@pytest.mark.parametrize("weight", [0, -1])
+def test_a_class_that_would_count_nothing_is_refused(tmp_path: Path, weight: int) -> None:
+    with pytest.raises(KotyaError, match=r"class_weights\.good.* should be greater than 0"):
+        small_task(tmp_path, "classification", class_weights={"good": weight})
+
+
 @pytest.mark.parametrize("kind", MADE)
 def test_data_are_a_function_of_seed_round_and_example(tmp_path: Path, kind: str) -> None:
     one, other = prepared(tmp_path, kind), prepared(tmp_path, kind)
