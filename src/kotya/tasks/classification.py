@@ -5,13 +5,13 @@ Classes: loss = -w_y log softmax(Wc)_y, a weighted mean over the batch. Numbers 
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 from torch import Tensor
 
 from kotya.config import wrong
@@ -30,7 +30,7 @@ from kotya.text.vocabulary import Vocabulary
 class ClassificationTraining(FineTuning):
     """How a classifier is tuned."""
 
-    class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = None
+    class_weights: Literal["balanced"] | dict[str, float] | None = None
     """What an example of each class counts: as many as it is rare, or as given, 1 where nothing is."""
 
     @field_validator("class_weights", mode="before")
@@ -38,6 +38,14 @@ class ClassificationTraining(FineTuning):
     def _labels_are_text(cls, value: Any) -> Any:
         """YAML reads the labels 0 and 1 as numbers."""
         return {str(label): weight for label, weight in value.items()} if isinstance(value, dict) else value
+
+    @field_validator("class_weights")
+    @classmethod
+    def _every_class_counts(cls, value: Any) -> Any:
+        for label, weight in value.items() if isinstance(value, dict) else ():
+            if not weight > 0:
+                raise ValueError(f"{label}: {weight} should be greater than 0")
+        return value
 
 
 class ClassificationFolder(TunedFolder):
