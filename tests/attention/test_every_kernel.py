@@ -30,7 +30,7 @@ def padded(texts: list[Tensor]) -> Tensor:
     return torch.nn.utils.rnn.pad_sequence(texts, batch_first=True, padding_value=9.0)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     drawn=st.tuples(patterns) | st.tuples(patterns, patterns) | st.tuples(st.just(Full())),
     lengths=st.lists(st.integers(1, 40), min_size=1, max_size=4),
