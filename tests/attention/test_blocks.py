@@ -72,10 +72,10 @@ def test_blocks(pattern: Pattern, role: str, queries: int, keys: int, heads: int
     detached = [x.detach() for x in inputs[:2]]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "_BLOCK", block)
-        plan._plan.cache_clear()
+        plan.plan.cache_clear()
         output = by_blocks(*inputs, pattern, cross=role == "cross", layer=3)
         sparse = HeadPatterns((pattern,), 3).sparse_weights(*detached, causal=False, cross=role == "cross")
-        plan._plan.cache_clear()
+        plan.plan.cache_clear()
     assert sparse.is_sparse
     made = torch.einsum("hqk,khd->qhd", sparse.to_dense(), inputs[2])
     torch.testing.assert_close(made, output, atol=1e-9, rtol=1e-9)
@@ -190,7 +190,7 @@ def test_no_square_of_the_length_is_allocated(name: str, role: str) -> None:
         keys = length - length // 8 if role == "cross" else length
         inputs = [torch.randn(1, n, 2, 8, requires_grad=True) for n in (length, keys, keys)]
         read = partial(form.rows, *inputs, None, causal=role == "causal", cross=role == "cross")
-        plan._plan.cache_clear()
+        plan.plan.cache_clear()
         held.append(peak_memory(lambda read=read: read().sum().backward()))
     assert held[1] < 2.3 * held[0]
 

@@ -71,14 +71,14 @@ def test_every_kernel_is_the_oracle(
         patch.object(flex, "_compiled", lambda: flex_attention),
         patch.object(head_patterns, "choose", lambda *_: kernel),
     ):
-        plan._plan.cache_clear()
+        plan.plan.cache_clear()
         if packed:
             output = form.packed(*inputs, Packing.of(lengths), causal=causal, dropout=0.0)
         else:
             rows = (padded(list(some)) for some in texts)
             read = form.rows(*rows, torch.tensor(lengths), causal=causal, cross=cross)
             output = torch.cat([row[:count] for row, count in zip(read, counts, strict=True)])
-        plan._plan.cache_clear()
+        plan.plan.cache_clear()
     alone = [
         attended(q, k, v, ours.mask(len(q), len(k), heads, causal=causal, cross=cross))
         for q, k, v in zip(*texts, strict=True)

@@ -43,7 +43,9 @@ def attend_blocks(
     """
     if not len(query) or not len(key):
         return query * 0.0 + (key.sum() + value.sum()) * 0.0
-    how = plan(pattern, len(query), len(key), cross, layer, heads, query.dtype, query.device)
+    how = plan(
+        pattern, len(query), len(key), cross, *pattern.drawers(layer, heads), query.dtype, query.device
+    )
     output: Tensor = _Blocks.apply(query, key, value, how, dropout)  # type: ignore[no-untyped-call]
     return output
 
@@ -125,7 +127,9 @@ def _narrow_weights(
     yield torch.zeros(3, 0, dtype=torch.long, device=query.device), query.new_zeros(0)
     if not len(query) or not len(key):
         return
-    how = plan(pattern, len(query), len(key), cross, layer, heads, query.dtype, query.device)
+    how = plan(
+        pattern, len(query), len(key), cross, *pattern.drawers(layer, heads), query.dtype, query.device
+    )
     rows, columns = (
         torch.arange(len(x), device=x.device)[:, None, None].expand(-1, len(heads), 1) for x in (query, key)
     )

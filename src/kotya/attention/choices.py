@@ -254,7 +254,7 @@ def not_by_kernel(kernel: Kernel, configs: tuple[AttentionConfig, ...]) -> str |
 def not_reached(configs: tuple[AttentionConfig, ...], longest: int) -> str | None:
     """Which global position texts of so many tokens at most do not have; None where they have all."""
     patterns = (pattern for config in configs for pattern in patterns_of(config))
-    furthest = max((position for pattern in patterns for position in pattern.lasting()), default=-1)
+    furthest = max((max(pattern.waiting() - 1, *pattern.lasting(), -1) for pattern in patterns), default=-1)
     if furthest < longest:
         return None
     return f"position {furthest} is to be global, and texts end before {longest}: positions count from 0"

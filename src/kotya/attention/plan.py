@@ -175,6 +175,7 @@ class Draws(Plan):
         laid[0].index_add_(0, step.blocks, torch.bmm(weights, x).view(len(step.blocks), -1))
 
 
+@lru_cache(_KEPT)
 def plan(
     pattern: Pattern,
     queries: int,
@@ -185,24 +186,10 @@ def plan(
     dtype: torch.dtype,
     device: torch.device,
 ) -> Plan:
-    """The plan of a pattern for these heads of a layer.
+    """The plan of a pattern for the layer and heads by which it is drawn; see `Pattern.drawers`.
 
     Raises KotyaError where the pattern makes no sense, or is a fixed share of all pairs: nothing is gained by blocks.
     """
-    return _plan(pattern, queries, keys, cross, *pattern.drawers(layer, heads), dtype, device)
-
-
-@lru_cache(_KEPT)
-def _plan(
-    pattern: Pattern,
-    queries: int,
-    keys: int,
-    cross: bool,
-    layer: int,
-    heads: tuple[int, ...],
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Plan:
     size, stride = pattern.grain() or _BLOCK, 1 if cross else max(pattern.stride(), 1)
     layouts = []
     for head in heads:
