@@ -50,7 +50,7 @@ class Int8Linear(nn.Linear):
         return _restored(self.rounded, self.scale, self.scale.dtype)
 
     @property
-    def bias(self) -> Float[Tensor, "outputs"] | None:  # type: ignore[override]
+    def bias(self) -> Float[Tensor, " outputs"] | None:  # type: ignore[override]
         return self.offset
 
     def forward(self, input: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:

@@ -96,7 +96,7 @@ class LowRank(WeightPart):
         with torch.autocast(base.device.type, enabled=False):
             return torch.addmm(base.to(self.up.dtype), self.up, self.down, alpha=self.scale)
 
-    def _factor(self, before: Float[Tensor, "outputs inputs"]) -> Float[Tensor, "outputs"]:
+    def _factor(self, before: Float[Tensor, "outputs inputs"]) -> Float[Tensor, " outputs"]:
         """m / ‖V‖; the norm has no gradient (section 4.3 of the paper).
 
         A row of zeros has no direction: its factor is 1, so that it stays zero, and B learns as in plain LoRA.

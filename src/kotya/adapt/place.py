@@ -143,7 +143,7 @@ class AdaptedLinear(nn.Linear):
         return part.weight(self.base.weight)
 
     @property
-    def bias(self) -> Float[Tensor, "outputs"] | None:  # type: ignore[override]
+    def bias(self) -> Float[Tensor, " outputs"] | None:  # type: ignore[override]
         return self.base.bias
 
     def forward(self, input: Vectors) -> Float[Tensor, "*rows outputs"]:

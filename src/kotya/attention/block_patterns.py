@@ -94,7 +94,7 @@ class Random(Pattern):
 @lru_cache(1024)
 def _draw(
     pattern: Random, queries: int, keys: int, cross: bool, layer: int, head: int
-) -> tuple[Int[Tensor, "query_blocks drawn"], Int[Tensor, "pairs"]]:
+) -> tuple[Int[Tensor, "query_blocks drawn"], Int[Tensor, " pairs"]]:
     """What is drawn, and the same as numbers. Kept: a step of decoding in each layer and head asks for it again."""
     below = torch.full((queries,), keys) if cross else torch.arange(queries)
     drawn = draw_distinct((pattern.seed, layer, head), below, pattern.blocks)

@@ -106,7 +106,7 @@ class BlockSparse(Form):
 
     def _counts(
         self, length: int, device: torch.device
-    ) -> tuple[Float[Tensor, "length"], Float[Tensor, "length"]]:
+    ) -> tuple[Float[Tensor, " length"], Float[Tensor, " length"]]:
         """1 for queries that count the first block anew, else 0; and how often they count each key."""
         narrow, times = torch.ones(length, device=device), torch.ones(length, device=device)
         narrow[list(Ends(self.size).wide_of(length))] = 0.0

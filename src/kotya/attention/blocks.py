@@ -72,7 +72,7 @@ def attend_wide(
 
 def _wide(
     pattern: Pattern, query: Tensor, key: Tensor, cross: bool, layer: int, heads: tuple[int, ...]
-) -> tuple[Int[Tensor, "wide"], Bool[Tensor, "#heads wide keys"]] | None:
+) -> tuple[Int[Tensor, " wide"], Bool[Tensor, "#heads wide keys"]] | None:
     """Which queries are wide, and what they see; None where there are none."""
     layer, heads = pattern.drawers(layer, heads)
     bounds = [pattern.bind(len(query), len(key), cross=cross, layer=layer, head=head) for head in heads]
@@ -121,8 +121,8 @@ def _narrow_weights(
     cross: bool,
     layer: int,
     heads: tuple[int, ...],
-    apart: Int[Tensor, "wide"],
-) -> Iterator[tuple[Int[Tensor, "3 pairs"], Float[Tensor, "pairs"]]]:
+    apart: Int[Tensor, " wide"],
+) -> Iterator[tuple[Int[Tensor, "3 pairs"], Float[Tensor, " pairs"]]]:
     """Step by step (head, query, key) and weight, but of the queries that are apart."""
     yield torch.zeros(3, 0, dtype=torch.long, device=query.device), query.new_zeros(0)
     if not len(query) or not len(key):

@@ -28,7 +28,7 @@ Columns = Float[Tensor, "_ _ heads head_size"]
 class Cache(Protocol):
     """What is kept of the past, or of the source, in one layer; of one kind in all rows."""
 
-    def select(self, rows: Int[Tensor, "kept"], columns: int) -> Any:
+    def select(self, rows: Int[Tensor, " kept"], columns: int) -> Any:
         """Reorder, repeat or drop rows; none has read more than `columns` tokens."""
         ...
 
@@ -61,7 +61,7 @@ class SelfCache:
         self.filled = end
         return self.keys[:end].transpose(0, 1), self.values[:end].transpose(0, 1)
 
-    def select(self, rows: Int[Tensor, "kept"], columns: int) -> "SelfCache":
+    def select(self, rows: Int[Tensor, " kept"], columns: int) -> "SelfCache":
         """Those rows, with their last `columns` columns: the ones before are empty in all of them."""
         first = self.filled - columns
         keys, values = (_selected(x[first : self.filled], rows) for x in (self.keys, self.values))
@@ -80,7 +80,7 @@ def _roomier(x: Columns, filled: int, room: int) -> Columns:
     return larger
 
 
-def _selected(x: Columns, rows: Int[Tensor, "kept"]) -> Columns:
+def _selected(x: Columns, rows: Int[Tensor, " kept"]) -> Columns:
     """Those rows of all columns, with room for one step more: beam search selects before every step."""
     selected = x.new_empty(len(x) + 1, len(rows), *x.shape[2:])
     torch.index_select(x, 1, rows, out=selected[:-1])
@@ -112,7 +112,7 @@ class SourceCache:
         """Keys and values [lines, length, heads, size]."""
         return self.keys.transpose(0, 1), self.values.transpose(0, 1)
 
-    def select(self, lines: Int[Tensor, "kept"], columns: int) -> "SourceCache":
+    def select(self, lines: Int[Tensor, " kept"], columns: int) -> "SourceCache":
         """Those lines, none longer than `columns`."""
         keys, values = self.keys[:columns], self.values[:columns]
         return SourceCache(keys.index_select(1, lines), values.index_select(1, lines))
@@ -127,7 +127,7 @@ class MixedSource:
 
     mixtures: SourceCache
 
-    def select(self, lines: Int[Tensor, "kept"], columns: int) -> "MixedSource":
+    def select(self, lines: Int[Tensor, " kept"], columns: int) -> "MixedSource":
         """Those lines, all mixtures of each."""
         return MixedSource(self.mixtures.select(lines, len(self.mixtures.keys)))
 
@@ -149,10 +149,10 @@ def _padded(first: Columns, second: Columns) -> Columns:
 class SourceIndex:
     """Which line each row reads, as a place in a grid [lines, widest]: rows of a line share its keys uncopied."""
 
-    line: Int[Tensor, "rows"]
+    line: Int[Tensor, " rows"]
     lines: int
     widest: int = field(init=False)
-    slot: Int[Tensor, "rows"] | None = field(init=False)
+    slot: Int[Tensor, " rows"] | None = field(init=False)
 
     def __post_init__(self) -> None:
         rows = len(self.line)
@@ -187,13 +187,13 @@ class SourceIndex:
         return output if self.slot is None else output[self.slot]
 
 
-def used_columns(ages: Int[Tensor, "rows"], columns: int) -> Bool[Tensor, "rows columns"]:
+def used_columns(ages: Int[Tensor, " rows"], columns: int) -> Bool[Tensor, "rows columns"]:
     """Which of the last `columns` columns belong to rows of these ages (tokens so far)."""
     return torch.arange(columns, device=ages.device) >= (columns - ages)[:, None]
 
 
 def column_mask(
-    ages: Int[Tensor, "rows"], columns: int, dtype: torch.dtype
+    ages: Int[Tensor, " rows"], columns: int, dtype: torch.dtype
 ) -> Float[Tensor, "rows 1 1 columns"]:
     """0 in a row's own columns, -inf in the empty ones before."""
     used = used_columns(ages, columns)

@@ -35,7 +35,7 @@ def hashed(words: Sequence[int], counters: Int[Tensor, "*shape"]) -> Int[Tensor,
     return _shifted(mixed(x + _GOLDEN + counters), 2)
 
 
-def draw_distinct(words: Sequence[int], below: Int[Tensor, "rows"], count: int) -> Int[Tensor, "rows count"]:
+def draw_distinct(words: Sequence[int], below: Int[Tensor, " rows"], count: int) -> Int[Tensor, "rows count"]:
     """For each row `count` different numbers from 0 to below - 1, every set as likely; -1 where there are fewer.
 
     Floyd's way (Bentley and Floyd 1987): a row's numbers depend on its place and its bound, never on other rows.

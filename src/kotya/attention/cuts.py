@@ -63,7 +63,7 @@ class Cut:
 
 
 def ranges(
-    row: Int[Tensor, "rows"], first: Int[Tensor, "rows"], last: Int[Tensor, "rows"]
+    row: Int[Tensor, " rows"], first: Int[Tensor, " rows"], last: Int[Tensor, " rows"]
 ) -> Int[Tensor, "pairs 2"]:
     """(row, first), …, (row, last) of every row."""
     counts = (last - first + 1).clamp(min=0)

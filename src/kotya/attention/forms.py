@@ -132,7 +132,7 @@ class Patterned(Form):
             query, key, value, packing, causal=causal, patterns=self.patterns, dropout=dropout
         )
 
-    def wide_places(self, packing: Packing, heads: int) -> Int[Tensor, "wide"]:
+    def wide_places(self, packing: Packing, heads: int) -> Int[Tensor, " wide"]:
         """The packed tokens whose queries see a share of all keys, in any head."""
         texts = [self.patterns.wide(length, heads).any(0) for length in packing.lengths]
         return torch.cat(texts).nonzero()[:, 0].to(packing.device)

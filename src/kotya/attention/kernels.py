@@ -42,7 +42,7 @@ def exact_type(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 
 def padding_mask(
-    lengths: Int[Tensor, "rows"], length: int, dtype: torch.dtype
+    lengths: Int[Tensor, " rows"], length: int, dtype: torch.dtype
 ) -> Float[Tensor, "rows 1 1 length"] | None:
     """0 at the real positions and -inf behind them; none where nothing is padded."""
     real = torch.arange(length, device=lengths.device) < lengths[:, None]

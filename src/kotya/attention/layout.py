@@ -21,9 +21,9 @@ class Layout:
 
     queries: Cut
     keys: Cut
-    query: Int[Tensor, "pairs"]
-    key: Int[Tensor, "pairs"]
-    tile: Int[Tensor, "pairs"]
+    query: Int[Tensor, " pairs"]
+    key: Int[Tensor, " pairs"]
+    tile: Int[Tensor, " pairs"]
     """Which of the tiles is theirs."""
     tiles: Bool[Tensor, "tiles size size"]
     """What is allowed inside; keys past the end are not, queries past the end may be anything."""
@@ -31,7 +31,7 @@ class Layout:
     """The few queries that see a share of all keys; here they are as good as any."""
 
     @property
-    def whole(self) -> Bool[Tensor, "pairs"]:
+    def whole(self) -> Bool[Tensor, " pairs"]:
         """Pairs inside which everything is allowed."""
         return self.tiles.flatten(1).all(1)[self.tile]
 

@@ -193,7 +193,7 @@ def attend_linear(
     features: FeatureMap,
     *,
     causal: bool = False,
-    lengths: Int[Tensor, "rows"] | None = None,
+    lengths: Int[Tensor, " rows"] | None = None,
 ) -> Float[Tensor, "rows length heads value_size"]:
     """One text a row; `lengths`: how many keys each has, the others are padding."""
     function = _Causal if causal else _Whole
@@ -219,7 +219,7 @@ class LinearCache:
     @classmethod
     @_without_autocast
     def of(
-        cls, key: Texts, value: Values, features: FeatureMap, lengths: Int[Tensor, "rows"] | None
+        cls, key: Texts, value: Values, features: FeatureMap, lengths: Int[Tensor, " rows"] | None
     ) -> "LinearCache":
         """The sums of whole texts."""
         rows, _, heads, size = value.shape
@@ -267,7 +267,7 @@ class LinearCache:
         self.add(key, value)
         return seen
 
-    def select(self, rows: Int[Tensor, "kept"], columns: int) -> "LinearCache":
+    def select(self, rows: Int[Tensor, " kept"], columns: int) -> "LinearCache":
         """Those rows, however many columns they are the sums of."""
         return LinearCache(self.sums.index_select(0, rows), self.scale.index_select(0, rows))
 
@@ -454,7 +454,7 @@ class LengthProjection(nn.Module):
         self.values = nn.Parameter(torch.randn(size, length) / math.sqrt(size))
 
     def forward(
-        self, key: Texts, value: Texts, lengths: Int[Tensor, "rows"] | None = None
+        self, key: Texts, value: Texts, lengths: Int[Tensor, " rows"] | None = None
     ) -> tuple[Texts, Texts]:
         """[rows, k, heads, size] each; padding takes no part. Raises KotyaError for a text longer than the longest."""
         length = key.shape[1]

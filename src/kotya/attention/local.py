@@ -31,7 +31,7 @@ class LocalWindow(nn.Module):
         self,
         query: Float[Tensor, "rows queries size"],
         positions: Int[Tensor, "rows queries"],
-        lengths: Int[Tensor, "rows"],
+        lengths: Int[Tensor, " rows"],
     ) -> Float[Tensor, "rows queries"]:
         """p_t of every query; `positions` are their t, from 0."""
         if self.inner is None or self.outer is None:

@@ -21,11 +21,11 @@ from kotya.attention.recorder import record, recording, sparsely
 class Padding:
     """Of a batch of texts, one a row: how long each is, and the mask that hides what is behind it."""
 
-    lengths: Int[Tensor, "rows"]
+    lengths: Int[Tensor, " rows"]
     mask: Mask | None
 
     @classmethod
-    def of(cls, lengths: Int[Tensor, "rows"], longest: int, dtype: torch.dtype) -> "Padding":
+    def of(cls, lengths: Int[Tensor, " rows"], longest: int, dtype: torch.dtype) -> "Padding":
         return cls(lengths, padding_mask(lengths, longest, dtype))
 
 
@@ -117,7 +117,7 @@ class MultiHeadAttention(nn.Module):
         key: Keys,
         value: Keys,
         mask: Mask | None,
-        lengths: Int[Tensor, "rows"] | None,
+        lengths: Int[Tensor, " rows"] | None,
         causal: bool,
         cross: bool,
         dropout: float,
@@ -153,7 +153,7 @@ class MultiHeadAttention(nn.Module):
         self,
         keys: Float[Tensor, "lines source memory_size"],
         values: Float[Tensor, "lines source memory_size"],
-        lengths: Int[Tensor, "lines"],
+        lengths: Int[Tensor, " lines"],
     ) -> Cache:
         """What cross-attention step by step keeps of what it reads."""
         key, value = self.keys_values(keys, values=values)

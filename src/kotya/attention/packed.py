@@ -56,17 +56,17 @@ class Packing:
         return list(accumulate(self.lengths))
 
     @cached_property
-    def offsets(self) -> Int[Tensor, "bounds"]:
+    def offsets(self) -> Int[Tensor, " bounds"]:
         """Where each sequence begins, and the number of tokens: one more than there are sequences."""
         return torch.tensor([0, *self.ends], dtype=torch.int32, device=self.device)
 
     @cached_property
-    def starts(self) -> Int[Tensor, "sequences"]:
+    def starts(self) -> Int[Tensor, " sequences"]:
         """The place of each sequence's first token."""
         return self.offsets[:-1].long()
 
     @cached_property
-    def counts(self) -> Int[Tensor, "sequences"]:
+    def counts(self) -> Int[Tensor, " sequences"]:
         """The lengths."""
         return torch.tensor(self.lengths, device=self.device)
 
@@ -91,7 +91,7 @@ class Packing:
         """Whether all are as long, so that one a row they have no padding."""
         return self.tokens == len(self.lengths) * self.longest
 
-    def pad(self, x: Float[Tensor, "tokens *rest"]) -> Float[Tensor, "sequences longest *rest"]:
+    def pad(self, x: Float[Tensor, " tokens *rest"]) -> Float[Tensor, "sequences longest *rest"]:
         """The sequences one a row, with zeros behind them; where they are even it is a view."""
         flat = x
         if not self.even:
@@ -99,7 +99,7 @@ class Packing:
         padded: Tensor = flat.unflatten(0, (len(self.lengths), self.longest))
         return padded
 
-    def unpad(self, x: Float[Tensor, "sequences longest *rest"]) -> Float[Tensor, "tokens *rest"]:
+    def unpad(self, x: Float[Tensor, "sequences longest *rest"]) -> Float[Tensor, " tokens *rest"]:
         """The way back."""
         if self.even:
             return x.flatten(0, 1)
@@ -182,7 +182,7 @@ class Seen:
     mask: Mask | None
     causal: bool
     """Whether all that comes after is hidden too."""
-    blind: Bool[Tensor, "rows #heads longest 1"] | None
+    blind: Bool[Tensor, " rows #heads longest 1"] | None
     """Queries that see nothing, for which the mask shows everything; their output is zero."""
 
     @classmethod

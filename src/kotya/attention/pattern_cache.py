@@ -27,7 +27,7 @@ class PatternCache:
 
     patterns: HeadPatterns
     recent: SelfCache
-    lasting: Int[Tensor, "lasting"]
+    lasting: Int[Tensor, " lasting"]
     """Which these are, in order; none where all columns are kept."""
     store: Float[Tensor, "2 rows room heads head_size"]
     """Their keys and values, with room for those at least that a row has reached."""
@@ -83,7 +83,7 @@ class PatternCache:
 
     def _allowed(
         self, query: Positions, key: Int[Tensor, "rows columns"], heads: int
-    ) -> Bool[Tensor, "rows #heads n columns"]:
+    ) -> Bool[Tensor, " rows #heads n columns"]:
         length = int(query.max()) + 1
         q, k = query[:, :, None], key[:, None]
         masks = []
@@ -105,7 +105,7 @@ class PatternCache:
             rows = torch.arange(self.recent.keys.shape[1], device=self.recent.keys.device)
             self.recent = self.recent.select(rows, kept)
 
-    def select(self, rows: Int[Tensor, "kept"], columns: int) -> "PatternCache":
+    def select(self, rows: Int[Tensor, " kept"], columns: int) -> "PatternCache":
         """Those rows, with their last `columns` columns at most."""
         recent = self.recent.select(rows, min(columns, self.recent.filled))
         return PatternCache(self.patterns, recent, self.lasting, self.store.index_select(1, rows))
@@ -124,7 +124,7 @@ def _reach(patterns: HeadPatterns) -> int | None:
 
 
 def _attended(
-    query: Queries, keys: Keys, values: Keys, allowed: Bool[Tensor, "rows #heads queries keys"]
+    query: Queries, keys: Keys, values: Keys, allowed: Bool[Tensor, " rows #heads queries keys"]
 ) -> Queries:
     """Over the keys that are allowed; zero where none is."""
     blind = ~allowed.any(-1, keepdim=True)
@@ -149,7 +149,7 @@ class PatternSource:
 
     patterns: HeadPatterns
     kept: SourceCache
-    lengths: Int[Tensor, "lines"]
+    lengths: Int[Tensor, " lines"]
 
     def read(self, query: Queries, positions: Int[Tensor, "lines queries"]) -> Queries:
         """Queries of every line, which stand at these positions of their own texts."""
@@ -164,7 +164,7 @@ class PatternSource:
         return _attended(query, keys, values, allowed)
 
     def _allowed(
-        self, query: Int[Tensor, "queries"], length: int, keys: Keys, highest: int
+        self, query: Int[Tensor, " queries"], length: int, keys: Keys, highest: int
     ) -> Bool[Tensor, "heads queries keys"]:
         """In one line."""
         key, heads = torch.arange(keys.shape[1], device=keys.device), keys.shape[2]
@@ -176,7 +176,7 @@ class PatternSource:
             shown.append(seen.expand(len(numbers), -1, -1))
         return torch.cat(shown) & (key < length)
 
-    def select(self, lines: Int[Tensor, "kept"], columns: int) -> "PatternSource":
+    def select(self, lines: Int[Tensor, " kept"], columns: int) -> "PatternSource":
         """Those lines, none longer than `columns`."""
         return PatternSource(self.patterns, self.kept.select(lines, columns), self.lengths[lines])
 

@@ -66,9 +66,9 @@ class BandStep(Step):
 class DrawStep(Step):
     """Its keys are blocks of their own for each head, as many for all."""
 
-    blocks: Int[Tensor, "heads_and_blocks"]
+    blocks: Int[Tensor, " heads_and_blocks"]
     """Of [heads · number of blocks], head by head."""
-    tiles: Int[Tensor, "heads_and_partial"]
+    tiles: Int[Tensor, " heads_and_partial"]
     """What is seen of the first of them; the others are seen whole."""
 
 

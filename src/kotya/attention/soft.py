@@ -30,7 +30,7 @@ class Source:
     prepared: Float[Tensor, "lines source prepared"]
     """The keys as the score made them ready."""
     values: Float[Tensor, "lines source size"]
-    lengths: Int[Tensor, "lines"]
+    lengths: Int[Tensor, " lines"]
     mask: Float[Tensor, "lines 1 source"] | None = field(init=False)
     """0 at real positions, -inf behind them; None where nothing is padded."""
 
@@ -41,7 +41,7 @@ class Source:
             zeros = torch.zeros(real.shape, device=real.device)
             self.mask = zeros.masked_fill_(~real, -math.inf)[:, None]
 
-    def select(self, lines: Int[Tensor, "kept"]) -> "Source":
+    def select(self, lines: Int[Tensor, " kept"]) -> "Source":
         """Those lines, and no more columns than they fill."""
         lengths = self.lengths[lines]
         longest = int(lengths.max()) if len(lines) else 0
@@ -77,7 +77,7 @@ class SoftAttention(nn.Module):
         self,
         keys: Float[Tensor, "rows source key_size"],
         values: Float[Tensor, "rows source size"],
-        lengths: Int[Tensor, "rows"],
+        lengths: Int[Tensor, " rows"],
     ) -> Source:
         """A memory, made ready once a sentence."""
         return Source(self.score.prepare(keys), values, lengths)
@@ -143,7 +143,7 @@ class Steps:
         return None
 
     def __call__(
-        self, query: Float[Tensor, "rows query_size"], positions: Int[Tensor, "rows"]
+        self, query: Float[Tensor, "rows query_size"], positions: Int[Tensor, " rows"]
     ) -> Float[Tensor, "rows size"]:
         """The context of the next query of every row."""
         if self.fast is not None:

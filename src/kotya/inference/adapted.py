@@ -95,7 +95,7 @@ class OfOne(SequenceModel):
         self.encoder, self.dropout, self.head, self.slot = model.encoder, model.dropout, model.head, slot
 
     def forward(
-        self, ids: Int[Tensor, "tokens"], packing: Packing, segments: Int[Tensor, "tokens"] | None = None
+        self, ids: Int[Tensor, " tokens"], packing: Packing, segments: Int[Tensor, " tokens"] | None = None
     ) -> Float[Tensor, "sequences outputs"]:
         with routed(self.slot):
             return super().forward(ids, packing, segments)
@@ -136,7 +136,7 @@ class SharedEncoder:
                 answers[int(place)] = self.predictors[requests[place][0]].prediction(outputs[None])
         return [answers[place] for place in range(len(rows))]
 
-    def _outputs(self, rows: list[Encoded], names: list[str]) -> list[Float[Tensor, "outputs"]]:
+    def _outputs(self, rows: list[Encoded], names: list[str]) -> list[Float[Tensor, " outputs"]]:
         """What each row's head says."""
         encoder = self.encoder
         device = encoder.embedding.tokens.device

@@ -57,7 +57,7 @@ def _curve(
 
 def errors_of(
     draw: Draw, spread: float, features: int, *, length: int, size: int, draws: int, seed: int
-) -> Float[Tensor, "draws"]:
+) -> Float[Tensor, " draws"]:
     """A draw each; the texts of a seed are the same for every number of features."""
     found = []
     values = torch.eye(length)[None, :, None]  # so that the output is the weights

@@ -103,7 +103,7 @@ class Bert(nn.Module):
         return PackedLayer(config, form=config.form(depth), rotary_base=base, first_norm=first_norm)
 
     def forward(
-        self, ids: Int[Tensor, "tokens"], packing: Packing, segments: Int[Tensor, "tokens"] | None = None
+        self, ids: Int[Tensor, " tokens"], packing: Packing, segments: Int[Tensor, " tokens"] | None = None
     ) -> Float[Tensor, "tokens size"]:
         """The last layer's vectors. Raises KotyaError for a text longer than learned positions reach."""
         x, rotations = self._embedded(ids, packing, segments)
@@ -113,7 +113,7 @@ class Bert(nn.Module):
         return hidden
 
     def every_layer(
-        self, ids: Int[Tensor, "tokens"], packing: Packing, segments: Int[Tensor, "tokens"] | None = None
+        self, ids: Int[Tensor, " tokens"], packing: Packing, segments: Int[Tensor, " tokens"] | None = None
     ) -> list[Float[Tensor, "tokens size"]]:
         """The embeddings, and what each layer made of them; the last is what `forward` gives."""
         x, rotations = self._embedded(ids, packing, segments)
@@ -124,7 +124,7 @@ class Bert(nn.Module):
         return vectors
 
     def read(
-        self, ids: Int[Tensor, "tokens"], packing: Packing, segments: Int[Tensor, "tokens"] | None = None
+        self, ids: Int[Tensor, " tokens"], packing: Packing, segments: Int[Tensor, " tokens"] | None = None
     ) -> Float[Tensor, "sequences size"]:
         """The pooled vectors of whole texts, of which nothing else is wanted.
 
@@ -193,14 +193,14 @@ class MaskedLM(nn.Module):
             initialise(self.next_sentence, config.initial_std)
 
     def forward(
-        self, ids: Int[Tensor, "tokens"], packing: Packing, segments: Int[Tensor, "tokens"] | None = None
+        self, ids: Int[Tensor, " tokens"], packing: Packing, segments: Int[Tensor, " tokens"] | None = None
     ) -> Float[Tensor, "tokens size"]:
         """The encoder's last layer; `masked_loss` and `logits` take the rows that matter."""
         hidden: Tensor = self.encoder(ids, packing, segments)
         return hidden
 
     def masked_loss(
-        self, hidden: Float[Tensor, "masked size"], targets: Int[Tensor, "masked"]
+        self, hidden: Float[Tensor, "masked size"], targets: Int[Tensor, " masked"]
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Summed cross-entropy at masked positions, differentiable and not, in nats; no logits are kept."""
         transformed = self.transform(hidden)

@@ -88,7 +88,7 @@ class Looked:
 class CNNState:
     """The last k - 1 inputs of every layer, and the source."""
 
-    positions: Int[Tensor, "rows"]
+    positions: Int[Tensor, " rows"]
     past: list[Float[Tensor, "rows before size"]]
     sources: list[Source]
     """One a layer, or one for all where the score is a dot product, which leaves keys alone; none without attention."""
@@ -98,7 +98,7 @@ class CNNState:
     oldest: int = 0
     """No row has read more tokens; known without asking a device."""
 
-    def select(self, rows: Int[Tensor, "kept"]) -> "CNNState":
+    def select(self, rows: Int[Tensor, " kept"]) -> "CNNState":
         """Reorder, repeat or drop rows. Lines that no row reads any more leave."""
         kept, line = torch.unique(self.index.line[rows], return_inverse=True)
         sources = self.sources

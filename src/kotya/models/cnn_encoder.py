@@ -46,7 +46,7 @@ class CNNEncoder(Encoder):
         )
         self.outer = scaled_linear(config.size, config.embedding)
 
-    def forward(self, source: Int[Tensor, "rows source"], lengths: Int[Tensor, "rows"]) -> Memory:
+    def forward(self, source: Int[Tensor, "rows source"], lengths: Int[Tensor, " rows"]) -> Memory:
         length = source.shape[1]
         places = torch.arange(length, device=source.device)[None]
         embedded = self.embedding(source, places, length - 1)
@@ -63,7 +63,7 @@ class CNNEncoder(Encoder):
 
     @staticmethod
     def _padding(
-        places: Int[Tensor, "1 source"], lengths: Int[Tensor, "rows"]
+        places: Int[Tensor, "1 source"], lengths: Int[Tensor, " rows"]
     ) -> Bool[Tensor, "rows source 1"] | None:
         """What no convolution may read; None where nothing is padded."""
         behind = places >= lengths[:, None]

@@ -69,8 +69,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
 def linear_cross_entropy(
     hidden: Float[Tensor, "tokens size"],
     weight: Float[Tensor, "vocabulary size"],
-    bias: Float[Tensor, "vocabulary"] | None,
-    targets: Int[Tensor, "tokens"],
+    bias: Float[Tensor, " vocabulary"] | None,
+    targets: Int[Tensor, " tokens"],
     *,
     smoothing: float = 0.0,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:

@@ -26,7 +26,7 @@ class SequenceModel(nn.Module):
         initialise(self.head, encoder.config.initial_std)
 
     def forward(
-        self, ids: Int[Tensor, "tokens"], packing: Packing, segments: Int[Tensor, "tokens"] | None = None
+        self, ids: Int[Tensor, " tokens"], packing: Packing, segments: Int[Tensor, " tokens"] | None = None
     ) -> Float[Tensor, "sequences outputs"]:
         return self.answer(self.encoder.read(ids, packing, segments))
 
@@ -53,7 +53,7 @@ class TokenModel(nn.Module):
         initialise(self.head, config.initial_std)
 
     def forward(
-        self, ids: Int[Tensor, "tokens"], packing: Packing, segments: Int[Tensor, "tokens"] | None = None
+        self, ids: Int[Tensor, " tokens"], packing: Packing, segments: Int[Tensor, " tokens"] | None = None
     ) -> Float[Tensor, "tokens outputs"]:
         hidden = self.transform(self.encoder(ids, packing, segments))
         logits: Tensor = self.head(self.dropout(hidden))

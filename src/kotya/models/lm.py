@@ -64,7 +64,7 @@ class LanguageDecoder(Decoder):
     def output_weights(self) -> tuple[Float[Tensor, "vocabulary size"], None]:
         return self.embedding.tokens, None
 
-    def read(self, ids: Int[Tensor, "tokens"], packing: Packing) -> Float[Tensor, "tokens size"]:
+    def read(self, ids: Int[Tensor, " tokens"], packing: Packing) -> Float[Tensor, "tokens size"]:
         """Hidden vectors of packed texts. Raises KotyaError for one longer than learned positions reach."""
         x = self.embedding(ids, packing.positions, packing.longest)
         rotations = Rotations(packing.positions, x.dtype)
@@ -112,11 +112,11 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.decoder = LanguageDecoder(config, vocabulary)
 
-    def forward(self, ids: Int[Tensor, "tokens"], packing: Packing) -> Float[Tensor, "tokens size"]:
+    def forward(self, ids: Int[Tensor, " tokens"], packing: Packing) -> Float[Tensor, "tokens size"]:
         """Hidden vectors; that of a token predicts the next one."""
         return self.decoder.read(ids, packing)
 
-    def encode(self, source: Int[Tensor, "rows source"], lengths: Int[Tensor, "rows"]) -> Memory:
+    def encode(self, source: Int[Tensor, "rows source"], lengths: Int[Tensor, " rows"]) -> Memory:
         """A memory of nothing for every row.
 
         What is searched for as a line's source is the begin piece and the prompt; search caps lengths by it.
@@ -125,7 +125,7 @@ class LanguageModel(nn.Module):
         return Memory(nothing, nothing, torch.zeros_like(lengths))
 
     def loss(
-        self, hidden: Float[Tensor, "tokens size"], targets: Int[Tensor, "tokens"], *, smoothing: float = 0.0
+        self, hidden: Float[Tensor, "tokens size"], targets: Int[Tensor, " tokens"], *, smoothing: float = 0.0
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Summed smoothed cross-entropy and summed negative log-likelihood of the given positions, in nats."""
         return linear_cross_entropy(hidden, *self.decoder.output_weights(), targets, smoothing=smoothing)

@@ -222,7 +222,7 @@ class PackedLayer(nn.Module):
 class Rotations:
     """The angles of all tokens, taken once for all layers that turn with one base."""
 
-    def __init__(self, positions: Int[Tensor, "tokens"], dtype: torch.dtype) -> None:
+    def __init__(self, positions: Int[Tensor, " tokens"], dtype: torch.dtype) -> None:
         self.positions, self.dtype = positions, dtype
         self.known: dict[float, Rotation] = {}
 

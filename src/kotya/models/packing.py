@@ -18,7 +18,7 @@ class PackedLinear(nn.Module):
     """A linear layer without gradients, its matrix repacked."""
 
     def __init__(
-        self, weight: Float[Tensor, "outputs inputs"], bias: Float[Tensor, "outputs"] | None
+        self, weight: Float[Tensor, "outputs inputs"], bias: Float[Tensor, " outputs"] | None
     ) -> None:
         super().__init__()
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), _ROWS)

@@ -59,7 +59,7 @@ class RNNDecoderConfig(RecurrentConfig):
 class RNNState:
     """The states of every layer, what else the next step reads, and the source where there is attention."""
 
-    positions: Int[Tensor, "rows"]
+    positions: Int[Tensor, " rows"]
     hidden: Float[Tensor, "rows layers size"]
     cells: Float[Tensor, "rows layers size"] | None
     """LSTM's."""
@@ -68,7 +68,7 @@ class RNNState:
     source: Source | None
     index: SourceIndex
 
-    def select(self, rows: Int[Tensor, "kept"]) -> "RNNState":
+    def select(self, rows: Int[Tensor, " kept"]) -> "RNNState":
         """Reorder, repeat or drop rows. Lines that no row reads any more leave."""
         kept, line = torch.unique(self.index.line[rows], return_inverse=True)
         source = self.source

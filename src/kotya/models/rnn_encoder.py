@@ -71,7 +71,7 @@ class RNNEncoder(Encoder):
             RecurrentLayer(config.cell, one, config.size) for one in inputs if config.bidirectional
         )
 
-    def forward(self, source: Int[Tensor, "rows source"], lengths: Int[Tensor, "rows"]) -> Memory:
+    def forward(self, source: Int[Tensor, "rows source"], lengths: Int[Tensor, " rows"]) -> Memory:
         x = self.embedding(source.t())
         last = lengths - 1
         backwards = reversal(lengths, source.shape[1], keep_last=self.config.reverse_source)
@@ -114,8 +114,8 @@ class RNNEncoder(Encoder):
 
 
 def reversal(
-    lengths: Int[Tensor, "rows"], longest: int, *, keep_last: bool
-) -> Int[Tensor, "longest_times_rows"]:
+    lengths: Int[Tensor, " rows"], longest: int, *, keep_last: bool
+) -> Int[Tensor, " longest_times_rows"]:
     """Where each place of [longest, rows], flattened, is read from to turn every row around within its own length.
 
     Padding stays where it is; with `keep_last` the last real token does too. Turning twice changes nothing.
@@ -141,13 +141,13 @@ class _Permute(torch.autograd.Function):
         return gradient.flatten(0, 1).index_select(0, order).view(gradient.shape), None
 
 
-def permute(x: Steps, order: Int[Tensor, "places"]) -> Steps:
+def permute(x: Steps, order: Int[Tensor, " places"]) -> Steps:
     """Steps in the order of `reversal`."""
     permuted: Tensor = _Permute.apply(x, order)  # type: ignore[no-untyped-call]
     return permuted
 
 
-def at(states: Steps | None, places: Int[Tensor, "rows"]) -> Float[Tensor, "rows size"] | None:
+def at(states: Steps | None, places: Int[Tensor, " rows"]) -> Float[Tensor, "rows size"] | None:
     """Each row's state at its own place."""
     if states is None:
         return None

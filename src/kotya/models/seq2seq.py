@@ -39,7 +39,7 @@ class Memory:
 
     keys: Float[Tensor, "rows source size"]
     values: Float[Tensor, "rows source size"]
-    lengths: Int[Tensor, "rows"]
+    lengths: Int[Tensor, " rows"]
     final: Final | None = None
     """None where nothing recurs: the summary is then the mean of the values over real positions."""
 
@@ -79,10 +79,10 @@ class DecoderState(Protocol):
     """All that a decoder remembers between steps, held by the caller. A state passed in is consumed."""
 
     @property
-    def positions(self) -> Int[Tensor, "rows"]:
+    def positions(self) -> Int[Tensor, " rows"]:
         """Tokens read so far in every row."""
 
-    def select(self, rows: Int[Tensor, "kept"]) -> "DecoderState":
+    def select(self, rows: Int[Tensor, " kept"]) -> "DecoderState":
         """Reorder, repeat or drop rows."""
 
     def join(self, other: Any) -> "DecoderState":
@@ -97,7 +97,7 @@ class Encoder(nn.Module, ABC):
     """Whether it loops over positions: torch.compile would unroll that anew for every length."""
 
     @abstractmethod
-    def forward(self, source: Int[Tensor, "rows source"], lengths: Int[Tensor, "rows"]) -> Memory:
+    def forward(self, source: Int[Tensor, "rows source"], lengths: Int[Tensor, " rows"]) -> Memory:
         """Ids with the end piece last, padded on the right with anything; `lengths` counts the real ones."""
 
 
@@ -121,7 +121,7 @@ class Decoder(nn.Module, ABC):
         """Hidden vectors over whole targets (begin + y without its last); padding on the right is harmless."""
 
     @abstractmethod
-    def output_weights(self) -> tuple[Float[Tensor, "vocabulary size"], Float[Tensor, "vocabulary"] | None]:
+    def output_weights(self) -> tuple[Float[Tensor, "vocabulary size"], Float[Tensor, " vocabulary"] | None]:
         """The matrix and bias that turn a hidden vector into logits."""
 
     @abstractmethod
@@ -172,14 +172,14 @@ class Seq2Seq(nn.Module):
             if not part.recurrent:
                 part.compile(*args, **options)
 
-    def encode(self, source: Int[Tensor, "rows source"], lengths: Int[Tensor, "rows"]) -> Memory:
+    def encode(self, source: Int[Tensor, "rows source"], lengths: Int[Tensor, " rows"]) -> Memory:
         memory: Memory = self.encoder(source, lengths)
         return memory
 
     def forward(
         self,
         source: Int[Tensor, "rows source"],
-        lengths: Int[Tensor, "rows"],
+        lengths: Int[Tensor, " rows"],
         targets: Int[Tensor, "rows target"],
     ) -> Float[Tensor, "rows target size"]:
         """Hidden vectors of the decoder over whole targets (teacher forcing)."""
@@ -189,7 +189,7 @@ class Seq2Seq(nn.Module):
     def loss(
         self,
         hidden: Float[Tensor, "tokens size"],
-        targets: Int[Tensor, "tokens"],
+        targets: Int[Tensor, " tokens"],
         *,
         smoothing: float = 0.0,
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:

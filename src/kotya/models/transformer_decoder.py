@@ -93,10 +93,10 @@ class DecoderLayer(nn.Module):
 class TransformerState:
     """Keys and values of every layer, of the rows' own past and of the lines they read."""
 
-    positions: Int[Tensor, "rows"]
+    positions: Int[Tensor, " rows"]
     past: list[Cache]
     source: list[Cache]
-    lengths: Int[Tensor, "lines"]
+    lengths: Int[Tensor, " lines"]
     index: SourceIndex
     dtype: torch.dtype
     """Of masks."""
@@ -120,7 +120,7 @@ class TransformerState:
             self._masks[columns] = padding_mask(self.lengths, columns, source.keys.dtype)
         return self._masks[columns]
 
-    def select(self, rows: Int[Tensor, "kept"]) -> "TransformerState":
+    def select(self, rows: Int[Tensor, " kept"]) -> "TransformerState":
         """Reorder, repeat or drop rows. Lines that no row reads any more leave, and so do columns."""
         positions = self.positions[rows]
         columns = int(positions.max()) if len(rows) else 0
@@ -181,7 +181,7 @@ class TransformerDecoder(Decoder):
         self.output_weight = output
         self.output_bias = nn.Parameter(torch.zeros(len(output))) if output_bias else None
 
-    def output_weights(self) -> tuple[Float[Tensor, "vocabulary size"], Float[Tensor, "vocabulary"] | None]:
+    def output_weights(self) -> tuple[Float[Tensor, "vocabulary size"], Float[Tensor, " vocabulary"] | None]:
         return self.output_weight, self.output_bias
 
     def forward(

@@ -55,7 +55,7 @@ class TransformerEncoder(Encoder):
         self.layers = nn.ModuleList(EncoderLayer(config, layer) for layer in range(layers))
         self.norm = normalization(config) if config.norm == "pre" else nn.Identity()
 
-    def forward(self, source: Int[Tensor, "rows source"], lengths: Int[Tensor, "rows"]) -> Memory:
+    def forward(self, source: Int[Tensor, "rows source"], lengths: Int[Tensor, " rows"]) -> Memory:
         length = source.shape[1]
         positions = torch.arange(length, device=source.device)[None]
         x = self.embedding(source, positions, length - 1)

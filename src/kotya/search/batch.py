@@ -80,7 +80,7 @@ class Beginning:
     memories: list[Memory]
     state: EnsembleState
     logits: Float[Tensor, "rows vocabulary"]
-    log_probability: Float[Tensor, "rows"]
+    log_probability: Float[Tensor, " rows"]
     """Of the forced prefix."""
 
 

@@ -33,7 +33,7 @@ def top(
     return values, places.gather(1, chosen)
 
 
-def best(logits: Float[Tensor, "rows vocabulary"]) -> Int[Tensor, "rows"]:
+def best(logits: Float[Tensor, "rows vocabulary"]) -> Int[Tensor, " rows"]:
     """The argmax of each row."""
     rows, vocabulary = logits.shape
     blocks = vocabulary // _BLOCK

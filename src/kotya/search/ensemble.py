@@ -23,7 +23,7 @@ class EnsembleState:
 
     states: list[Any]
 
-    def select(self, rows: Int[Tensor, "kept"]) -> "EnsembleState":
+    def select(self, rows: Int[Tensor, " kept"]) -> "EnsembleState":
         return EnsembleState([state.select(rows) for state in self.states])
 
     def join(self, other: "EnsembleState") -> "EnsembleState":

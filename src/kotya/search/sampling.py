@@ -50,7 +50,7 @@ def narrowed(
     return tempered
 
 
-def draw(probabilities: Float[Tensor, "rows vocabulary"], numbers: Sequence[float]) -> Int[Tensor, "rows"]:
+def draw(probabilities: Float[Tensor, "rows vocabulary"], numbers: Sequence[float]) -> Int[Tensor, " rows"]:
     """The piece in whose share of [0, 1) the row's number falls."""
     bounds = probabilities.double().cumsum(-1)
     wanted = torch.tensor(numbers, dtype=torch.float64, device=bounds.device)[:, None] * bounds[:, -1:]

@@ -45,10 +45,10 @@ class Corpus:
 class Guide:
     """Which source pieces the target pieces of a batch should look at, an entry a pair of pieces."""
 
-    rows: Int[Tensor, "pairs"]
-    steps: Int[Tensor, "pairs"]
-    sources: Int[Tensor, "pairs"]
-    shares: Float[Tensor, "pairs"]
+    rows: Int[Tensor, " pairs"]
+    steps: Int[Tensor, " pairs"]
+    sources: Int[Tensor, " pairs"]
+    shares: Float[Tensor, " pairs"]
     """1 over how many source pieces the target piece has."""
     pieces: int
     """Target pieces that have any: what the loss is divided by."""

@@ -44,7 +44,7 @@ class TranslationBatch:
     """Pairs, padded on the right."""
 
     source: Int[Tensor, "rows source"]
-    lengths: Int[Tensor, "rows"]
+    lengths: Int[Tensor, " rows"]
     inputs: Int[Tensor, "rows target"]
     """begin + y"""
     real: Int[Tensor, "tokens"]
@@ -236,7 +236,7 @@ def collate(pairs: Sequence[tuple[Ids, Ids]], source_end: int, target: Vocabular
     )
 
 
-def at(hidden: Float[Tensor, "positions size"], real: Int[Tensor, "tokens"]) -> Float[Tensor, "tokens size"]:
+def at(hidden: Float[Tensor, "positions size"], real: Int[Tensor, " tokens"]) -> Float[Tensor, "tokens size"]:
     """The real positions; all of them where nothing is padded."""
     return hidden if len(real) == len(hidden) else hidden.index_select(0, real)
 
