@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from kotya.errors import KotyaError
 
 Vectors = Float[Tensor, "*rows inputs"]
-Rows = Int[Tensor, "chosen"]
+Rows = Int[Tensor, " chosen"]
 
 
 class Part(nn.Module, ABC):

@@ -38,7 +38,7 @@ class Random(Pattern):
         """The blocks of keys that each block of queries drew; -1 where there were fewer."""
         return _draw(self, *self._blocks(place))[0]
 
-    def _numbers(self, place: Place) -> Int[Tensor, "pairs"]:
+    def _numbers(self, place: Place) -> Int[Tensor, " pairs"]:
         """What is seen in its own blocks, as single numbers: query · number of key blocks + key."""
         return _draw(self, *self._blocks(place))[1]
 

@@ -70,7 +70,7 @@ class BlockSparse(Form):
         query: Queries,
         key: Keys,
         value: Keys,
-        lengths: Int[Tensor, "rows"] | None,
+        lengths: Int[Tensor, " rows"] | None,
         *,
         causal: bool = False,
         cross: bool = False,
@@ -119,7 +119,7 @@ class BlockSparse(Form):
         return Full() if length <= self.whole else self.patterns.patterns[0]
 
     def weights(
-        self, query: Queries, key: Keys, lengths: Int[Tensor, "rows"] | None, *, causal: bool, cross: bool
+        self, query: Queries, key: Keys, lengths: Int[Tensor, " rows"] | None, *, causal: bool, cross: bool
     ) -> Float[Tensor, "rows heads queries read"]:
         self._check(causal, cross)
         longest = key.shape[1]
@@ -157,7 +157,7 @@ class BlockSparse(Form):
     ) -> Heads:
         raise _of_whole_texts()
 
-    def source(self, key: Keys, value: Keys, lengths: Int[Tensor, "rows"]) -> Cache:
+    def source(self, key: Keys, value: Keys, lengths: Int[Tensor, " rows"]) -> Cache:
         raise _of_whole_texts()
 
     def across(

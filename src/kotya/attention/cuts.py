@@ -48,7 +48,7 @@ class Cut:
         """All positions of a block, some past the end perhaps."""
         return self.first(number)[..., None] + torch.arange(self.size) * self.stride
 
-    def between(self, first: Int[Tensor, "ranges"], last: Int[Tensor, "ranges"]) -> Int[Tensor, "pairs 2"]:
+    def between(self, first: Int[Tensor, " ranges"], last: Int[Tensor, " ranges"]) -> Int[Tensor, "pairs 2"]:
         """Which blocks hold a position from first to last: (range, block), for every range."""
         remainder = torch.arange(self.stride)
         step = self.size * self.stride

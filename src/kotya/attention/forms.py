@@ -51,7 +51,7 @@ class Form(nn.Module, ABC):
         query: Queries,
         key: Keys,
         value: Keys,
-        lengths: Int[Tensor, "rows"] | None,
+        lengths: Int[Tensor, " rows"] | None,
         *,
         causal: bool = False,
         cross: bool = False,
@@ -61,7 +61,7 @@ class Form(nn.Module, ABC):
 
     @abstractmethod
     def weights(
-        self, query: Queries, key: Keys, lengths: Int[Tensor, "rows"] | None, *, causal: bool, cross: bool
+        self, query: Queries, key: Keys, lengths: Int[Tensor, " rows"] | None, *, causal: bool, cross: bool
     ) -> Float[Tensor, "rows heads queries read"]:
         """The weights that it amounts to, for pictures: of keys, or of Linformer's mixtures of them."""
 
@@ -101,7 +101,7 @@ class Form(nn.Module, ABC):
         """n new positions a row behind the past, which takes their keys."""
 
     @abstractmethod
-    def source(self, key: Keys, value: Keys, lengths: Int[Tensor, "rows"]) -> Cache:
+    def source(self, key: Keys, value: Keys, lengths: Int[Tensor, " rows"]) -> Cache:
         """What decoding keeps of texts that it reads across, one a row."""
 
     @abstractmethod
@@ -149,7 +149,7 @@ class Patterned(Form):
         query: Queries,
         key: Keys,
         value: Keys,
-        lengths: Int[Tensor, "rows"] | None,
+        lengths: Int[Tensor, " rows"] | None,
         *,
         causal: bool = False,
         cross: bool = False,
@@ -172,7 +172,7 @@ class Patterned(Form):
         return torch.stack(rows)
 
     def weights(
-        self, query: Queries, key: Keys, lengths: Int[Tensor, "rows"] | None, *, causal: bool, cross: bool
+        self, query: Queries, key: Keys, lengths: Int[Tensor, " rows"] | None, *, causal: bool, cross: bool
     ) -> Float[Tensor, "rows heads queries read"]:
         (rows, longest, heads), keys = query.shape[:3], key.shape[1]
         allowed = torch.zeros(rows, heads, longest, keys, dtype=torch.bool)
@@ -196,7 +196,7 @@ class Patterned(Form):
         weights: Float[Tensor, "rows heads length length"],
         query: Queries,
         key: Keys,
-        lengths: Int[Tensor, "rows"],
+        lengths: Int[Tensor, " rows"],
         *,
         causal: bool,
     ) -> Float[Tensor, "rows heads length length"]:
@@ -214,7 +214,7 @@ class Patterned(Form):
         assert isinstance(past, PatternCache)
         return past.extend(query, key, value, positions)
 
-    def source(self, key: Keys, value: Keys, lengths: Int[Tensor, "rows"]) -> Cache:
+    def source(self, key: Keys, value: Keys, lengths: Int[Tensor, " rows"]) -> Cache:
         if any(pattern.proportional() for pattern in self.patterns.patterns):
             raise KotyaError(
                 "a window across two texts stands in proportion to the length of both, and search does not know how "
@@ -242,7 +242,7 @@ class Linear(Form):
         query: Queries,
         key: Keys,
         value: Keys,
-        lengths: Int[Tensor, "rows"] | None,
+        lengths: Int[Tensor, " rows"] | None,
         *,
         causal: bool = False,
         cross: bool = False,
@@ -254,7 +254,7 @@ class Linear(Form):
         return attend_linear(query, key, value, self.features, causal=causal, lengths=lengths)
 
     def weights(
-        self, query: Queries, key: Keys, lengths: Int[Tensor, "rows"] | None, *, causal: bool, cross: bool
+        self, query: Queries, key: Keys, lengths: Int[Tensor, " rows"] | None, *, causal: bool, cross: bool
     ) -> Float[Tensor, "rows heads queries read"]:
         """What is read of values that are each position's own unit vector."""
         units = torch.eye(key.shape[1], device=key.device)[:, None].expand(len(key), -1, key.shape[2], -1)
@@ -270,7 +270,7 @@ class Linear(Form):
         assert isinstance(past, LinearCache)
         return past.extend(query, key, value, self.features)
 
-    def source(self, key: Keys, value: Keys, lengths: Int[Tensor, "rows"]) -> Cache:
+    def source(self, key: Keys, value: Keys, lengths: Int[Tensor, " rows"]) -> Cache:
         return LinearCache.of(key, value, self.features, lengths)
 
     def across(
@@ -292,7 +292,7 @@ class Linformer(Form):
         query: Queries,
         key: Keys,
         value: Keys,
-        lengths: Int[Tensor, "rows"] | None,
+        lengths: Int[Tensor, " rows"] | None,
         *,
         causal: bool = False,
         cross: bool = False,
@@ -304,14 +304,14 @@ class Linformer(Form):
         return output.transpose(1, 2)
 
     def _mixed(
-        self, key: Keys, value: Keys, lengths: Int[Tensor, "rows"] | None, causal: bool
+        self, key: Keys, value: Keys, lengths: Int[Tensor, " rows"] | None, causal: bool
     ) -> tuple[Heads, Heads]:
         if causal:
             raise _no_causal_form()
         return self.projection(key, value, lengths)  # type: ignore[no-any-return]
 
     def weights(
-        self, query: Queries, key: Keys, lengths: Int[Tensor, "rows"] | None, *, causal: bool, cross: bool
+        self, query: Queries, key: Keys, lengths: Int[Tensor, " rows"] | None, *, causal: bool, cross: bool
     ) -> Float[Tensor, "rows heads queries read"]:
         k, _ = self._mixed(key, key, lengths, causal)
         _, weights = exact(query, k, k)
@@ -325,7 +325,7 @@ class Linformer(Form):
     ) -> Heads:
         raise _no_causal_form()
 
-    def source(self, key: Keys, value: Keys, lengths: Int[Tensor, "rows"]) -> Cache:
+    def source(self, key: Keys, value: Keys, lengths: Int[Tensor, " rows"]) -> Cache:
         return MixedSource(SourceCache.of(*self._mixed(key, value, lengths, False)))
 
     def across(

@@ -71,18 +71,18 @@ class Packing:
         return torch.tensor(self.lengths, device=self.device)
 
     @cached_property
-    def rows(self) -> Int[Tensor, "tokens"]:
+    def rows(self) -> Int[Tensor, " tokens"]:
         """Which sequence every token is of."""
         every = torch.arange(len(self.lengths), device=self.device)
         return every.repeat_interleave(self.counts, output_size=self.tokens)
 
     @cached_property
-    def positions(self) -> Int[Tensor, "tokens"]:
+    def positions(self) -> Int[Tensor, " tokens"]:
         """Of every token in its own sequence, from 0."""
         return torch.arange(self.tokens, device=self.device) - self.starts[self.rows]
 
     @cached_property
-    def slots(self) -> Int[Tensor, "tokens"]:
+    def slots(self) -> Int[Tensor, " tokens"]:
         """The place of every token in the padded batch, flattened."""
         return self.rows * self.longest + self.positions
 

@@ -27,7 +27,7 @@ Positions = Int[Tensor, "*#shape"]
 Allowed = Bool[Tensor, "*shape"]
 Pairs = Int[Tensor, "pairs 2"]
 """(block of queries, block of keys)."""
-Kinds = Int[Tensor, "pairs"]
+Kinds = Int[Tensor, " pairs"]
 
 NOTHING, EVERYTHING = 0, 1
 """Kinds of pairs of blocks: no query sees any key, every query sees every key."""

@@ -46,8 +46,8 @@ from kotya.text.vocabulary import Vocabulary
 class BlockBatch:
     """Blocks side by side, shortest first."""
 
-    inputs: Int[Tensor, "tokens"]
-    outputs: Int[Tensor, "tokens"]
+    inputs: Int[Tensor, " tokens"]
+    outputs: Int[Tensor, " tokens"]
     packing: Packing
 
     @property

@@ -24,8 +24,8 @@ TOKENS = 4096
 class PackedBatch:
     """Tensors of some sequences, and what the loss compares with."""
 
-    ids: Int[Tensor, "tokens"]
-    segments: Int[Tensor, "tokens"]
+    ids: Int[Tensor, " tokens"]
+    segments: Int[Tensor, " tokens"]
     """0 for the first text, 1 for the second."""
     packing: Packing
     targets: dict[str, Tensor] = field(default_factory=dict)

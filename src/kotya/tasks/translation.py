@@ -47,9 +47,9 @@ class TranslationBatch:
     lengths: Int[Tensor, " rows"]
     inputs: Int[Tensor, "rows target"]
     """begin + y"""
-    real: Int[Tensor, "tokens"]
+    real: Int[Tensor, " tokens"]
     """Where the real ones of the flattened target positions are."""
-    outputs: Int[Tensor, "tokens"]
+    outputs: Int[Tensor, " tokens"]
     """y + end, at the real positions."""
     guide: Guide | None = None
     """What the attention should be, where it is taught."""
