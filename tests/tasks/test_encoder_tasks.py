@@ -13,6 +13,7 @@ from kotya.attention.packed import Packing
 from kotya.errors import KotyaError
 from kotya.tasks.packed_batch import read
 from kotya.tasks.settings import Prepared
+from kotya.text.vocabulary import Vocabulary
 from kotya.training.progress import Silent
 from kotya.training.run import train
 from tiny_model import write_model
@@ -262,6 +263,16 @@ def test_pairs_of_one_document_are_refused_in_dev_too(tmp_path: Path) -> None:
     (tmp_path / "dev").write_text("film story\nmusic scene\n", encoding="utf-8")
     with pytest.raises(KotyaError, match=r"dev: one document, where next-sentence"):
         train(recipes.parse(recipe, "test"), tmp_path / "run", reporter=Silent())
+
+
+def test_a_vocabulary_without_a_mask_is_for_language_models(tmp_path: Path) -> None:
+    Vocabulary.learn(["film story music"] * 3, 300).save(tmp_path / "mine.json")
+    recipe = content(tmp_path, "language_model", updates=1) | {"vocabulary": {"file": "mine.json"}}
+    train(recipes.parse(recipe, "test"), tmp_path / "run", reporter=Silent())
+    assert folder.read_vocabularies(tmp_path / "run")[0].mask is None
+    recipe = content(tmp_path, "masked_lm", updates=1) | {"vocabulary": {"file": "mine.json"}}
+    with pytest.raises(KotyaError, match=r"mine\.json: no vocabulary of an encoder"):
+        train(recipes.parse(recipe, "test"), tmp_path / "bert", reporter=Silent())
 
 
 def test_what_linformer_learned_for_its_longest_text_is_not_extended(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """What `kotya.load` returns for a pretrained encoder: what may stand behind each [MASK] of a text."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import torch
@@ -40,19 +41,22 @@ class MaskFiller:
         """For each [MASK] of a text the likeliest pieces."""
         return next(self.predict([text], top=top))
 
-    def predict(self, texts: Iterable[str], *, top: int = 5) -> Iterator[list[list[Fill]]]:
+    def predict(
+        self, texts: Iterable[str], *, top: int = 5, place: Callable[[int], str] = "text {}".format
+    ) -> Iterator[list[list[Fill]]]:
         """For each text and each [MASK] in it the `top` likeliest pieces, in their order, as they come.
 
         Of a text that is too long, what stands around its masks is read. Raises KotyaError for a text without [MASK],
-        or whose masks stand farther apart than the model reads.
+        or whose masks stand farther apart than the model reads; `place` says there which text that is, from 1 on.
         """
-        for group in arriving(map(self._encoded, texts), GROUP):
+        places = map(place, count(1))
+        for group in arriving(map(self._encoded, texts, places), GROUP):
             yield from self._filled(group, top)
 
-    def _encoded(self, text: str) -> Encoded:
+    def _encoded(self, text: str, place: str) -> Encoded:
         *before, last = text.split(MARK)
         if not before:
-            raise KotyaError(f"there is no {MARK} in {text[:60]!r}: nothing to fill")
+            raise KotyaError(f"{place}: there is no {MARK} in {text[:60]!r}: nothing to fill")
         # where spaces are part of pieces, the one before a word is part of what stands behind the mask
         first, *others = [*(part.rstrip() for part in before), last]
         assert self.vocabulary.mask is not None
@@ -63,7 +67,7 @@ class MaskFiller:
         room = self.config.model.max_length - len(self.vocabulary.wrapped([]))
         if masks[-1] - masks[0] >= room:
             raise KotyaError(
-                f"the {MARK} of {text[:60]!r} stand farther apart than the {room} pieces the model reads"
+                f"{place}: the {MARK} of {text[:60]!r} stand farther apart than the {room} pieces the model reads"
             )
         start = min(max(0, (masks[0] + masks[-1] + 1 - room) // 2), max(0, len(ids) - room))
         wrapped = np.array(self.vocabulary.wrapped(ids[start : start + room]), np.int32)

@@ -2,16 +2,17 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from kotya.errors import KotyaError
 from kotya.inference.classifier import Classifier
-from kotya.inference.mask_filler import MARK, MaskFiller
+from kotya.inference.mask_filler import MaskFiller
 from kotya.inference.ranker import Ranker
 from kotya.inference.tagger import Tagger
 from kotya.text.conll import blocks
-from kotya.text.rows import UNUSED
+from kotya.text.rows import UNUSED, pick
 from kotya.text.tags import Scheme, encode, entities
 
 Item = TypeVar("Item")
@@ -50,22 +51,12 @@ def columns_of(
             raise KotyaError(
                 f"--columns: there is no column {name!r}; there are {', '.join(dict.fromkeys(wanted))}, -"
             )
-    places: list[int] = []
     for name in wanted:
-        free = [index for index, column in enumerate(columns) if column == name and index not in places]
-        if not free:
+        if columns.count(name) < wanted.count(name):
             raise KotyaError(
                 f"--columns: {','.join(columns)} does not say {wanted.count(name)} times which is {name!r}"
             )
-        places.append(free[0])
-    for number, line in enumerate(lines, start=1):
-        fields = line.split("\t")
-        if len(fields) != len(columns):
-            raise KotyaError(
-                f"{place(file, number)}: {len(fields)} columns (separated by tabs), where {len(columns)} are expected: "
-                f"{', '.join(columns)}"
-            )
-        yield tuple(fields[index].strip() for index in places)
+    yield from pick(lines, columns, wanted, partial(place, file))
 
 
 def classified(
@@ -110,7 +101,7 @@ def ranked(
     """Queries and their documents with scores, best first. `file` is where the lines stand."""
     rows = columns_of(lines, columns or RANKED, RANKED, file)
     quadruples = ((one[0], one[1], one[2], one[3]) for one in rows)
-    return model.rankings(quadruples, stride=stride)
+    return model.rankings(quadruples, stride=stride, place=partial(place, file))
 
 
 def tagged(model: Tagger, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
@@ -142,16 +133,9 @@ def conll(model: Tagger, lines: Iterable[str], scheme: Scheme) -> Iterator[str]:
 def filled(
     model: MaskFiller, lines: Iterable[str], top: int, file: Path | None = None
 ) -> Iterator[dict[str, Any]]:
-    """The likeliest pieces for every [MASK]. Raises KotyaError naming the line, and its `file`, that has none."""
-
-    def masked() -> Iterator[str]:
-        for number, line in enumerate(lines, start=1):
-            if MARK not in line:
-                raise KotyaError(f"{place(file, number)}: there is no {MARK} in it: nothing to fill")
-            yield line
-
-    texts = Noted(masked())
-    for masks in model.predict(texts, top=top):
+    """The likeliest pieces for every [MASK]. `file` is where the lines stand."""
+    texts = Noted(lines)
+    for masks in model.predict(texts, top=top, place=partial(place, file)):
         fills = [
             [{"piece": one.piece, "probability": round(one.probability, _DIGITS)} for one in some]
             for some in masks

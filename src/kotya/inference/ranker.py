@@ -1,7 +1,7 @@
 """What `kotya.load` returns for a ranker: how relevant documents are to a query."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
 from jaxtyping import Float
@@ -57,29 +57,38 @@ class Ranker:
         return sorted(enumerate(scores), key=lambda one: -one[1])
 
     def rankings(
-        self, rows: Iterable[tuple[str, str, str, str]], *, stride: int | None = None
+        self,
+        rows: Iterable[tuple[str, str, str, str]],
+        *,
+        stride: int | None = None,
+        place: Callable[[int], str] = "row {}".format,
     ) -> Iterator[tuple[str, list[tuple[str, float]]]]:
         """For rows of query id, document id, query and document: each query's documents with scores, best first.
 
         Rows of a query stand together; its ranking is there when the next query begins. Raises KotyaError where a query
-        comes back, or has a document twice.
+        comes back, or has a document twice; `place` says there which row that is, from 1 on.
         """
         names = deque[tuple[str, str]]()
 
         def noted() -> Iterator[tuple[str, str]]:
-            for query_id, document_id, query, document in rows:
+            before, documents = set[str](), set[str]()
+            last: str | None = None
+            for number, (query_id, document_id, query, document) in enumerate(rows, start=1):
+                if query_id != last:
+                    if query_id in before:
+                        raise KotyaError(
+                            f"{place(number)}: query {query_id} comes back after others: its documents must stand "
+                            "together"
+                        )
+                    before.add(query_id)
+                    last, documents = query_id, set()
+                if document_id in documents:
+                    raise KotyaError(f"{place(number)}: query {query_id} has document {document_id} twice")
+                documents.add(document_id)
                 names.append((query_id, document_id))
                 yield query, document
 
-        seen: set[str] = set()
         scored = ((*names.popleft(), score) for score in self.score(noted(), stride=stride))
         for query_id, some in groupby(scored, key=lambda one: one[0]):
             ranking = sorted(((name, score) for _, name, score in some), key=lambda one: -one[1])
-            if query_id in seen:
-                raise KotyaError(
-                    f"query {query_id} comes back after others: its documents must stand together"
-                )
-            if len(ranking) > len({name for name, _ in ranking}):
-                raise KotyaError(f"query {query_id} has a document twice")
-            seen.add(query_id)
             yield query_id, ranking

@@ -9,6 +9,7 @@ from kotya.interop.huggingface import import_model
 from kotya.tasks.encoder_recipe import EncoderRecipe
 from kotya.tasks.settings import TaskRecipe
 from kotya.text.cache import cache_folder, content_hash
+from kotya.version import __version__
 
 
 def with_imported_base(recipe: TaskRecipe, say: Callable[[str], None]) -> TaskRecipe:
@@ -19,9 +20,8 @@ def with_imported_base(recipe: TaskRecipe, say: Callable[[str], None]) -> TaskRe
     files = sorted(
         path for path in base.iterdir() if path.suffix in (".json", ".safetensors", ".txt", ".model")
     )
-    name = hashlib.blake2b(
-        json.dumps([content_hash(path) for path in files]).encode(), digest_size=16
-    ).hexdigest()
+    told = json.dumps([__version__, *map(content_hash, files)])  # another kotya may read them otherwise
+    name = hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
     folder = cache_folder().parent / "bases" / name
     known = folder.exists()
     if not known:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -19,7 +18,7 @@ from kotya.metrics import correlations, label_scores
 from kotya.models.heads import SequenceModel
 from kotya.tasks.encoder_recipe import FineTuning, TunedFolder, TuningRecipe, hold_out
 from kotya.tasks.labels import Example, LabelledData, check_labels, class_weights, found_labels
-from kotya.tasks.packed_batch import PackedBatch, by_length, pack, predict, read
+from kotya.tasks.packed_batch import PackedBatch, by_length, pack, predict, read, shuffled
 from kotya.tasks.settings import Known, Prepared
 from kotya.tasks.task import Evaluation, Indices
 from kotya.text.sequences import Encoded, encode, report_cut
@@ -89,8 +88,7 @@ class Classification:
         self.metric = "accuracy" if labels else "Pearson"
 
     def round(self, number: int) -> list[Indices]:
-        drawn = np.random.default_rng([self.seed, number]).permutation(len(self.train))
-        return np.array_split(drawn, range(self.size, len(drawn), self.size))
+        return shuffled(len(self.train), self.size, (self.seed, number))
 
     def batch(self, indices: Indices, number: int) -> PackedBatch:
         ordered = indices[by_length([len(self.train[i]) for i in indices])]

@@ -125,7 +125,8 @@ class EncoderRecipe(TaskRecipe):
             return checked(known.vocabularies[0], place), self._extended(settings, place)
         assert self.vocabulary is not None
         assert self.model is not None
-        return self.vocabulary.make(lines, self.data_root()), self.model
+        vocabulary = self.vocabulary.make(lines, self.data_root())
+        return checked(vocabulary, self.data_root() / (self.vocabulary.file or "")), self.model
 
     def _extended(self, settings: BertConfig, place: Path) -> BertConfig:
         """The base's settings, changed for longer texts where the recipe says so. Raises KotyaError."""

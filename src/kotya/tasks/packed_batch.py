@@ -58,6 +58,12 @@ def pack(sequences: Sequence[Encoded], targets: dict[str, Tensor] | None = None)
     return PackedBatch(torch.from_numpy(ids), torch.from_numpy(segments), packing, targets or {})
 
 
+def shuffled(examples: int | NDArray[np.int64], size: int, key: tuple[int, int]) -> list[NDArray[np.int64]]:
+    """Batches of `size` of the examples, or of so many, in an order that the key draws."""
+    drawn = np.random.default_rng(key).permutation(examples)
+    return np.array_split(drawn, range(size, len(drawn), size))
+
+
 def full_batches(lengths: Sequence[int], tokens: int = TOKENS) -> Iterator[NDArray[np.int64]]:
     """Sequences in batches of up to so many tokens, longest batch first, each in order of length."""
     order = by_length(lengths)

@@ -18,7 +18,7 @@ from kotya.errors import KotyaError
 from kotya.metrics import ranking_scores
 from kotya.models.heads import SequenceModel
 from kotya.tasks.encoder_recipe import FineTuning, TunedFolder, TuningRecipe, hold_out
-from kotya.tasks.packed_batch import PackedBatch, by_length, pack, predict, read
+from kotya.tasks.packed_batch import PackedBatch, by_length, pack, predict, read, shuffled
 from kotya.tasks.rankings import Judgement, RelevanceData, by_query, check_judged
 from kotya.tasks.settings import Known, Prepared
 from kotya.tasks.task import Evaluation, Indices
@@ -71,8 +71,7 @@ class Relevance:
         self.examples = np.array(sorted(self.rivals) if self.pairwise else range(len(self.train)))
 
     def round(self, number: int) -> list[Indices]:
-        drawn = np.random.default_rng([self.seed, number]).permutation(self.examples)
-        return np.array_split(drawn, range(self.size, len(drawn), self.size))
+        return shuffled(self.examples, self.size, (self.seed, number))
 
     def batch(self, indices: Indices, number: int) -> PackedBatch:
         chosen = indices.tolist()

@@ -18,7 +18,7 @@ from kotya.errors import KotyaError
 from kotya.metrics import entity_scores
 from kotya.models.heads import TokenModel
 from kotya.tasks.encoder_recipe import EncoderData, FineTuning, TunedFolder, TuningRecipe, hold_out
-from kotya.tasks.packed_batch import PackedBatch, by_length, full_batches, pack, read
+from kotya.tasks.packed_batch import PackedBatch, by_length, full_batches, pack, read, shuffled
 from kotya.tasks.settings import Known, Prepared
 from kotya.tasks.task import Evaluation, Indices
 from kotya.text.conll import Sentence, read_tagged
@@ -73,8 +73,7 @@ class Tagging:
         self.labels, self.size, self.seed = labels, training.examples, training.seed
 
     def round(self, number: int) -> list[Indices]:
-        drawn = np.random.default_rng([self.seed, number]).permutation(len(self.train))
-        return np.array_split(drawn, range(self.size, len(drawn), self.size))
+        return shuffled(len(self.train), self.size, (self.seed, number))
 
     def batch(self, indices: Indices, number: int) -> PackedBatch:
         ordered = indices[by_length([len(self.train[i][0].encoded) for i in indices])]

@@ -48,9 +48,9 @@ class EncoderVocabularyConfig(Config):
         return self
 
     def make(self, lines: Callable[[], Iterable[str]], root: Path) -> Vocabulary:
-        """Read it, or learn it from lines. Raises KotyaError where a file is none of an encoder."""
+        """Read it, or learn it from lines. Raises KotyaError for a file that is none."""
         if self.file is not None:
-            return checked(open_vocabulary(root / self.file, None), root / self.file)
+            return open_vocabulary(root / self.file, None)
         assert self.size is not None
         if self.kind == "bpe":
             return Vocabulary.learn_masked(lines(), self.size)

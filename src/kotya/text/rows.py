@@ -1,6 +1,6 @@
 """Tab-separated rows with named columns, each with the file and the line it stands at, for messages."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -26,23 +26,36 @@ class Row:
 
 
 def read_rows(path: Path, columns: Sequence[str], wanted: Sequence[str]) -> Iterator[Row]:
-    """The wanted columns of every line; a name that stands twice among the columns stands twice among the wanted.
+    """The wanted columns of every line of a file; see `pick`.
 
     Raises KotyaError naming file and line where a line has too few or too many columns, or one that is wanted is empty.
     """
-    places = [_place(columns, wanted[:index].count(name), name) for index, name in enumerate(wanted)]
-    for number, line in enumerate(read_lines(path), start=1):
-        fields = line.split("\t")
-        if len(fields) != len(columns):
-            raise KotyaError(
-                f"{path}:{number}: {len(fields)} columns (separated by tabs), where {len(columns)} are expected: "
-                f"{', '.join(columns)}"
-            )
-        row = Row(path, number, tuple(fields[place].strip() for place in places))
-        for name, value in zip(wanted, row.values, strict=True):
+    picked = pick(read_lines(path), columns, wanted, lambda number: f"{path}:{number}")
+    for number, values in enumerate(picked, start=1):
+        row = Row(path, number, values)
+        for name, value in zip(wanted, values, strict=True):
             if not value:
                 raise KotyaError(f"{row.place}: the column {name!r} is empty")
         yield row
+
+
+def pick(
+    lines: Iterable[str], columns: Sequence[str], wanted: Sequence[str], place: Callable[[int], str]
+) -> Iterator[tuple[str, ...]]:
+    """The wanted columns of tab-separated lines; a name that is wanted twice stands twice among the columns.
+
+    `place` says where the line of a number stands, from 1 on. Raises KotyaError there where a line has too few or too
+    many columns.
+    """
+    places = [_place(columns, wanted[:index].count(name), name) for index, name in enumerate(wanted)]
+    for number, line in enumerate(lines, start=1):
+        fields = line.split("\t")
+        if len(fields) != len(columns):
+            raise KotyaError(
+                f"{place(number)}: {len(fields)} columns (separated by tabs), where {len(columns)} are expected: "
+                f"{', '.join(columns)}"
+            )
+        yield tuple(fields[index].strip() for index in places)
 
 
 def finite(value: str) -> float | None:
