@@ -221,18 +221,49 @@ def test_an_adapter_that_is_no_number_is_refused_alone_and_beside_others(made: P
     assert not (tmp_path / "whole").exists()
 
 
+def test_a_tagger_shares_batches_too(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where its adapter stands at every place that it finds: the pooler is the classifier's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(made / "cache"))
+    tagger = tuned(made, made / "bert", "tagging", LORA | {"targets": ["encoder"]})
+    alone, classifier = kotya.load(tagger), kotya.load(made / "classification-lora")
+    assert isinstance(alone, Tagger)
+    assert isinstance(classifier, Classifier)
+    long = "Anna film Bonn " * 30 + "Boris Oslo"
+    asked = [("tagging-lora", "Anna saw Bonn"), ("classification-lora", TEXTS[0]), ("tagging-lora", long)]
+    asked.append(("tagging-lora", ""))
+    models = kotya.load(made / "bert", adapters=[tagger, made / "classification-lora"])
+    assert isinstance(models, Adapters)
+    assert models._shared is not None
+    by_itself = models["tagging-lora"]
+    assert isinstance(by_itself, Tagger)
+    *found, again = [*models.answer(asked), by_itself.find(long)]
+    for (name, text), answer in zip([*asked, asked[2]], [*found, again], strict=True):
+        if name == "classification-lora":
+            assert answer.probabilities == pytest.approx(classifier.classify(text).probabilities, abs=1e-5)
+            continue
+        expected = alone.find(text)
+        assert len(expected) == len(re.findall(r"\b(Anna|Boris|Bonn|Oslo)\b", text))
+        places = [(one.label, one.start, one.stop) for one in expected]
+        assert [(one.label, one.start, one.stop) for one in answer] == places
+        sure = [one.probability for one in expected]
+        assert [one.probability for one in answer] == pytest.approx(sure, abs=1e-5)
+
+
 def test_adapters_that_cannot_share_a_batch_are_asked_one_by_one(
-    made: Path, monkeypatch: pytest.MonkeyPatch
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(made / "cache"))
-    tagger = tuned(made, made / "bert", "tagging", LORA)
-    models = kotya.load(made / "bert", adapters=[tagger, made / "classification-lora"])
-    asked = [("tagging-lora", "Anna saw Bonn"), ("classification-lora", TEXTS[0])]
-    entities, label = models.answer(asked)
-    alone = kotya.load(tagger)
-    assert isinstance(alone, Tagger)
-    assert entities == alone.find("Anna saw Bonn")
-    assert label.label in ("good", "bad")
+    plan = {"kind": "lora", "rank": 2, "targets": ["encoder.embedding"]}
+    words = tuned(tmp_path, made / "bert", "regression", plan)
+    models = kotya.load(made / "bert", adapters=[words, made / "relevance-houlsby"])
+    assert isinstance(models, Adapters)
+    assert models._shared is None
+    number, score = models.answer([(words.name, PAIRS[1]), ("relevance-houlsby", PAIRS[0])])
+    alone, ranker = kotya.load(words), kotya.load(made / "relevance-houlsby")
+    assert isinstance(alone, Classifier)
+    assert isinstance(ranker, Ranker)
+    assert number == alone.classify(PAIRS[1])
+    assert score == next(iter(ranker.score(PAIRS[:1])))
 
 
 def test_merged_it_is_a_whole_model_with_the_same_answers(made: Path, tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ from kotya import folder
 from kotya.adapt.place import merge
 from kotya.attention.custom import own_code, own_code_allowed
 from kotya.errors import KotyaError
-from kotya.inference.adapted import Adapters, share_encoder
+from kotya.inference.adapted import Adapters
 from kotya.inference.classifier import Classifier
 from kotya.inference.generator import Generator
 from kotya.inference.mask_filler import MaskFiller
 from kotya.inference.ranker import Ranker
+from kotya.inference.shared_encoder import share_encoder
 from kotya.inference.tagger import Tagger
 from kotya.inference.translator import Translator
 from kotya.models.bert import MaskedLM

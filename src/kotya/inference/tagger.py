@@ -10,10 +10,10 @@ import torch
 from kotya.errors import KotyaError
 from kotya.inference.arriving import arriving
 from kotya.models.heads import TokenModel
-from kotya.tasks.tagging import TaggingFolder, tag_probabilities
+from kotya.tasks.tagging import Tagged, TaggingFolder, tag_probabilities
 from kotya.text.tags import entities, no_tag
 from kotya.text.vocabulary import Vocabulary
-from kotya.text.words import parts
+from kotya.text.words import Part, parts
 
 GROUP = 1024
 """Texts sorted into batches at a time."""
@@ -46,6 +46,21 @@ class FoundEntity:
     """Of the least sure of its words."""
 
 
+def found_entities(text: str, spans: Sequence[tuple[int, int]], tagged: Tagged) -> list[FoundEntity]:
+    """The entities of a text whose words stand at `spans`."""
+    tags, sure = tagged
+    return [
+        FoundEntity(
+            label,
+            text[spans[start][0] : spans[stop - 1][1]],
+            spans[start][0],
+            spans[stop - 1][1],
+            min(sure[start:stop]),
+        )
+        for start, stop, label in entities(tags)
+    ]
+
+
 class Tagger:
     """A model with its vocabulary."""
 
@@ -65,17 +80,8 @@ class Tagger:
             words = [
                 [text[start:stop] for start, stop in some] for text, some in zip(group, spans, strict=True)
             ]
-            for text, some, (tags, sure) in zip(group, spans, self._tag(words), strict=True):
-                yield [
-                    FoundEntity(
-                        label,
-                        text[some[start][0] : some[stop - 1][1]],
-                        some[start][0],
-                        some[stop - 1][1],
-                        min(sure[start:stop]),
-                    )
-                    for start, stop, label in entities(tags)
-                ]
+            for text, some, tagged in zip(group, spans, self._tag(words), strict=True):
+                yield found_entities(text, some, tagged)
 
     def tag(self, sentences: Iterable[Sequence[str]]) -> Iterator[list[str]]:
         """The tags, in IOB2, of sentences whose words are given."""
@@ -84,7 +90,12 @@ class Tagger:
                 yield tags
 
     @torch.inference_mode()
-    def _tag(self, sentences: Sequence[Sequence[str]]) -> list[tuple[list[str], list[float]]]:
+    def _tag(self, sentences: Sequence[Sequence[str]]) -> list[Tagged]:
+        some, lengths = self.parts(sentences), [len(words) for words in sentences]
+        return list(tag_probabilities(self.model, some, self.config.labels, lengths))
+
+    def parts(self, sentences: Sequence[Sequence[str]]) -> list[list[Part]]:
+        """What the model reads of sentences. Raises KotyaError where it does not name entities."""
         label = no_tag(self.config.labels)
         if label is not None:
             raise KotyaError(
@@ -92,5 +103,4 @@ class Tagger:
             )
         some = parts(self.vocabulary, sentences, self.config.longest)
         self.cut += sum(any(part.encoded.cut for part in one) for one in some)
-        lengths = [len(words) for words in sentences]
-        return list(tag_probabilities(self.model, some, self.config.labels, lengths))
+        return some

@@ -55,6 +55,9 @@ class TokenModel(nn.Module):
     def forward(
         self, ids: Int[Tensor, " tokens"], packing: Packing, segments: Int[Tensor, " tokens"] | None = None
     ) -> Float[Tensor, "tokens outputs"]:
-        hidden = self.transform(self.encoder(ids, packing, segments))
-        logits: Tensor = self.head(self.dropout(hidden))
+        return self.answer(self.encoder(ids, packing, segments))
+
+    def answer(self, hidden: Float[Tensor, "tokens size"]) -> Float[Tensor, "tokens outputs"]:
+        """What the head makes of the vectors of tokens."""
+        logits: Tensor = self.head(self.dropout(self.transform(hidden)))
         return logits

@@ -26,6 +26,9 @@ from kotya.text.tags import OUTSIDE, Scheme, entities
 from kotya.text.vocabularies import Vocabularies
 from kotya.text.words import Part, parts
 
+Tagged = tuple[list[str], list[float]]
+"""The tags of a sentence's words, and how likely each is."""
+
 
 class TaggingData(EncoderData):
     """CoNLL files: a word and its tag a line, a blank line between sentences."""
@@ -123,22 +126,36 @@ def tag_words(
 
 def tag_probabilities(
     model: TokenModel, sentences: Sequence[Sequence[Part]], labels: Sequence[str], lengths: Sequence[int]
-) -> Iterator[tuple[list[str], list[float]]]:
+) -> Iterator[Tagged]:
     """As `tag_words`, and how likely each tag is. A word without a piece is O for sure."""
     device = next(model.parameters()).device
     flat = [(number, part) for number, some in enumerate(sentences) for part in some]
-    found: list[tuple[list[str], list[float]]] = [([OUTSIDE] * n, [1.0] * n) for n in lengths]
+    found = [untagged(length) for length in lengths]
     for indices in full_batches([len(part.encoded) for _, part in flat]):
         chosen = [flat[i] for i in indices]
         batch = pack([part.encoded for _, part in chosen]).to(device)
         words = torch.from_numpy(places([part for _, part in chosen])).to(device)
-        likely, tags = read(model, batch)[words].float().softmax(-1).max(-1)
-        answers = zip(likely.tolist(), tags.tolist(), strict=True)
+        answers = likeliest(read(model, batch)[words], labels)
         for number, part in chosen:
-            for word in part.words:
-                found[number][1][word], tag = next(answers)
-                found[number][0][word] = labels[tag]
+            write(found[number], part, answers)
     yield from found
+
+
+def untagged(words: int) -> Tagged:
+    """Of a sentence none of whose words has been read."""
+    return [OUTSIDE] * words, [1.0] * words
+
+
+def likeliest(logits: Float[Tensor, "words outputs"], labels: Sequence[str]) -> Iterator[tuple[str, float]]:
+    """Of every word its tag, and how likely that is."""
+    shares, tags = logits.float().softmax(-1).max(-1)
+    yield from zip([labels[tag] for tag in tags.tolist()], shares.tolist(), strict=True)
+
+
+def write(found: Tagged, part: Part, answers: Iterator[tuple[str, float]]) -> None:
+    """What the words of a part are, into its sentence's tags."""
+    for word in part.words:
+        found[0][word], found[1][word] = next(answers)
 
 
 def shown_entities(words: Sequence[str], found: Sequence[tuple[int, int, str]]) -> str:
