@@ -10,6 +10,8 @@ import pytest
 
 from kotya.cli.main import run
 from kotya.text.vocabulary import Vocabulary
+from kotya.training.automatic import recipe_for
+from kotya.training.flags import recipe_of_flags
 from kotya.training.progress import Silent
 from kotya.training.run import train
 from tiny_tasks import classification, documents, relevance, small_task, tagging
@@ -92,6 +94,18 @@ def test_updates_take_the_place_of_epochs(base: Path, printed: Command) -> None:
     flags = ("--task", "classification", "--data", base / "labels", "--base", base / "bert")
     said = printed("train", *flags, "-o", base / "updates", "training.updates=2")
     assert "2 updates" in said
+    text = base / "text"
+    recipe, _ = recipe_for(text, text, None, ["training.updates=2"])
+    assert (recipe.training.updates, recipe.training.epochs) == (2, None)
+
+
+def test_what_is_trained_already_goes_on_more_slowly(base: Path) -> None:
+    rates = []
+    for origin, settings in ((None, []), (base / "bert", []), (base / "bert", ["adapt.kind=lora"])):
+        recipe, _ = recipe_of_flags("masked_lm", [base / "text"], None, origin, settings)
+        rates.append(recipe.training.learning_rate)
+    fresh, whole, adapter = rates
+    assert whole < adapter < fresh
 
 
 def test_a_base_with_the_vocabulary_of_another(

@@ -10,6 +10,7 @@ from kotya import folder
 from kotya.attention.packed import Packing
 from kotya.cli.main import run
 from kotya.errors import KotyaError
+from kotya.inference.attention import attend_text
 from kotya.inference.contexts import ContextReader
 from kotya.models.bert import BertConfig
 from kotya.models.lm import LanguageModelConfig
@@ -69,6 +70,41 @@ def test_a_word_is_the_mean_of_its_own_pieces_in_every_layer(path: Path) -> None
                 np.testing.assert_allclose(vectors[depth, number], expected, atol=1e-5)
 
 
+def test_heads_are_softmax_of_queries_and_keys(path: Path) -> None:
+    """Of the first layer, by hand."""
+    reader = ContextReader(path)
+    pieces, layers = reader.attention(["the bank", "of a"])
+    assert pieces[0] == "[CLS]"
+    assert [tuple(layer.shape) for layer in layers] == [(2, len(pieces), len(pieces))] * 2
+    one = reader._whole(["the bank", "of a"])
+    ids, segments = torch.from_numpy(one.ids).long(), torch.from_numpy(one.segments())
+    x = reader.encoder.every_layer(ids, Packing.of([len(ids)]), segments)[0]
+    attention = reader.encoder.layers[0].get_submodule("attention")
+    query, key = (attention.get_submodule(name)(x).unflatten(1, (2, 8)) for name in ("query", "key"))
+    expected = (torch.einsum("qhd,khd->hqk", query, key).double() / 8**0.5).softmax(-1)
+    torch.testing.assert_close(layers[0].double(), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_a_language_model_attends_to_what_is_before(tmp_path: Path) -> None:
+    pieces, layers = attend_text(written(tmp_path / "lm"), ["a b a"])
+    assert len(pieces) == layers[0].shape[1] > 3
+    for layer in layers:
+        assert torch.equal(layer, layer.tril())
+        torch.testing.assert_close(layer.sum(-1), torch.ones(layer.shape[:2]))
+    with pytest.raises(KotyaError, match="reads one text"):
+        attend_text(tmp_path / "lm", ["a", "b"])
+
+
+def written(path: Path) -> Path:
+    """A language model of one layer in a folder."""
+    vocabulary = Vocabulary.learn_masked(["a b"], 300)
+    config = LanguageModelFolder(model=LanguageModelConfig(size=8, heads=2, layers=1, feed_forward=8))
+    both = (vocabulary, vocabulary)
+    tensors = folder.weights(config.build(both))
+    folder.create(path, config=config, vocabularies=both, recipe=None, tensors=tensors)
+    return path
+
+
 def test_what_cannot_be_shown_is_named(path: Path, tmp_path: Path) -> None:
     reader = ContextReader(path)
     with pytest.raises(KotyaError, match="'bank' does not stand in 'a riverbank'"):
@@ -77,18 +113,8 @@ def test_what_cannot_be_shown_is_named(path: Path, tmp_path: Path) -> None:
         reader.word("bank", [" ".join(["the"] * 30 + ["bank"])])
     with pytest.raises(KotyaError, match="longer than the 20 pieces"):
         reader.inputs(["the " * 30])
-    vocabulary = Vocabulary.learn_masked(["a b"], 300)
-    config = LanguageModelFolder(model=LanguageModelConfig(size=8, heads=2, layers=1, feed_forward=8))
-    both = (vocabulary, vocabulary)
-    folder.create(
-        tmp_path / "lm",
-        config=config,
-        vocabularies=both,
-        recipe=None,
-        tensors=folder.weights(config.build(both)),
-    )
     with pytest.raises(KotyaError, match="language_model, where one over an encoder is needed"):
-        ContextReader(tmp_path / "lm")
+        ContextReader(written(tmp_path / "lm"))
 
 
 def test_the_commands(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,9 +123,13 @@ def test_the_commands(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
         ["inputs", str(path), "the bank", "of a"],
         ["inputs", str(path), "the bank"],
         ["contexts", str(path)],
+        ["heads", str(path), "the bank", "of a"],
+        ["heads", str(written(tmp_path / "lm")), "a b"],
     ):
         assert run(["show", *arguments, *output]) == 0, capsys.readouterr().err
         assert (tmp_path / "picture.svg").stat().st_size > 5000
         (tmp_path / "picture.svg").unlink()
+    assert run(["show", "heads", str(path), "the bank", "--target", "of a", *output]) == 2
+    assert "is no translator" in capsys.readouterr().err
     assert run(["show", "contexts", str(path), "the bank", *output]) == 2
     assert "one sentence alone" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """A folder of Hugging Face's straight away as a base, by flags alone: imported once, told whose it is, taken over."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,18 @@ def test_a_foreign_folder_is_a_base(
         torch.testing.assert_close(found[name], expected[name], rtol=0, atol=1e-8)
     tuned = folder.load(tmp_path / "one")
     assert tuned.vocabularies[0].fingerprint == folder.load(tmp_path / "ours").vocabularies[0].fingerprint
+
+    adapted = ["--task", "classification", "--data", str(data), "--base", str(theirs), "adapt.kind=lora"]
+    assert run(["train", *adapted, "-o", str(tmp_path / "lora"), "training.updates=1"]) == 0
+    asked = ["predict", str(tmp_path / "lora"), str(data), "--columns=-,text"]
+    capsys.readouterr()
+    assert run(asked) == 0
+    answers = capsys.readouterr().out
+    shutil.rmtree(tmp_path / "cache")
+    assert run(asked) == 2
+    assert "where there is no model; say where: --base" in capsys.readouterr().err
+    assert run([*asked, "--base", str(theirs)]) == 0
+    assert capsys.readouterr().out == answers
 
     write("roberta", "Model", theirs)  # another model under the same name is another base
     assert f"{theirs}: imported to {tmp_path / 'cache'}" in tune("three").replace("\n", "")

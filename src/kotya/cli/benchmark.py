@@ -9,7 +9,7 @@ from kotya.cli.options import AllowCode
 
 
 def benchmark(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="The folder of a translator.")],
     file: Annotated[
         Path | None,
         typer.Argument(metavar="[FILE]", help="Lines to translate; by default the test set of its recipe."),
@@ -23,7 +23,7 @@ def benchmark(
     allow_code: AllowCode = False,
     json_output: Annotated[bool, typer.Option("--json", help="JSON on stdout instead of a table.")] = False,
 ) -> None:
-    """How fast a model is on this machine.
+    """How fast a translator is on this machine.
 
     Time to load, source tokens a second through the encoder, translations a second for each beam and number of
     lines given at once, target tokens a second in training (float32).

@@ -240,7 +240,10 @@ def explain(error: Exception) -> tuple[int, str]:
         or "can't allocate memory" in str(error)
         or "out of memory" in str(error)
     ):
-        return 1, "out of memory: make the batches (`training.tokens`, `--tokens`) or the model smaller"
+        return (
+            1,
+            "out of memory: make batches (`training.tokens` or `training.examples`) or the model smaller",
+        )
     where = error_place(error)
     return (
         1,

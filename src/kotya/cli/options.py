@@ -29,8 +29,24 @@ LengthPenalty = Annotated[float | None, typer.Option(min=0, callback=finite, hel
 CoveragePenalty = Annotated[
     float | None, typer.Option(min=0, callback=finite, help="β of the coverage penalty (Wu et al. 2016).")
 ]
+
+
+def _imported(base: Path | None) -> Path | None:
+    if base is not None:
+        from kotya.interop.base import imported, is_foreign
+        from kotya.training.progress import Terminal
+
+        if is_foreign(base):
+            return imported(base, Terminal().say)
+    return base
+
+
 Base = Annotated[
-    Path | None, typer.Option(help="Of an adapter: where its base lies, if not where it was trained on it.")
+    Path | None,
+    typer.Option(
+        help="Of an adapter: where its base lies, if not where it was trained on it; a folder of Hugging Face's, too.",
+        callback=_imported,
+    ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")]
 Precision = Annotated[str, typer.Option(help="float32 or bf16.")]

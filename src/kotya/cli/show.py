@@ -43,17 +43,20 @@ def positions(
 def heads(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder.")],
     sentence: Annotated[str, typer.Argument(metavar="SENTENCE", help="What it reads.")],
+    second: Annotated[
+        str | None, typer.Argument(metavar="[SECOND]", help="The second text of a pair, to a BERT.")
+    ] = None,
     target: Annotated[
-        str | None, typer.Option(help="The translation to look at; by default the model's own.")
+        str | None, typer.Option(help="The translation to look at; by default the translator's own.")
     ] = None,
     output: Output = Path("heads.png"),
     allow_code: AllowCode = False,
 ) -> None:
     """Draw the attention of every layer and head.
 
-    Encoder, decoder and cross-attention on one sentence.
-    Rows are queries, columns are keys. Rows of cross-attention are named by the word they choose, rows of the
-    decoder by the word they have read.
+    Of a translator encoder, decoder and cross-attention, of a BERT or a language model all there is. Rows are queries,
+    columns are keys. Rows of cross-attention are named by the word they choose, rows of a decoder by the word they have
+    read.
 
     Example:
 
@@ -61,7 +64,7 @@ def heads(
     """
     from kotya import folder
     from kotya.errors import KotyaError
-    from kotya.inference.attention import attend
+    from kotya.inference.attention import attend, attend_text
     from kotya.inference.loading import load_translator
     from kotya.pictures.canvas import check_path
     from kotya.pictures.heads import HeadMaps, draw_heads
@@ -69,19 +72,28 @@ def heads(
     check_path(output)
     if not sentence.strip():
         raise KotyaError("the sentence is empty: there is nothing to attend to")
-    found = load_translator(model).translate(sentence) if target is None else target
-    maps = attend(folder.load(model, task="translation"), sentence, found)
-    kinds = [
-        HeadMaps("Encoder", maps.source, maps.source, [one.numpy() for one in maps.encoder]),
-        HeadMaps("Decoder", maps.inputs, maps.inputs, [one.numpy() for one in maps.decoder]),
-        HeadMaps(
-            "Decoder on encoder (cross)", maps.outputs, maps.source, [one.numpy() for one in maps.cross]
-        ),
-    ]
+    if folder.read_config(model).task == "translation":
+        if second is not None:
+            raise KotyaError("a translator reads one sentence; what it makes of it is --target")
+        found = load_translator(model).translate(sentence) if target is None else target
+        maps, title = attend(folder.load(model, task="translation"), sentence, found), f"{sentence} → {found}"
+        kinds = [
+            HeadMaps("Encoder", maps.source, maps.source, [one.numpy() for one in maps.encoder]),
+            HeadMaps("Decoder", maps.inputs, maps.inputs, [one.numpy() for one in maps.decoder]),
+            HeadMaps(
+                "Decoder on encoder (cross)", maps.outputs, maps.source, [one.numpy() for one in maps.cross]
+            ),
+        ]
+    else:
+        if target is not None:
+            raise KotyaError(f"--target is a translation, and {model} is no translator")
+        texts = [sentence] if second is None else [sentence, second]
+        pieces, layers = attend_text(model, texts)
+        kinds, title = [HeadMaps("", pieces, pieces, [one.numpy() for one in layers])], " | ".join(texts)
     kinds = [kind for kind in kinds if kind.layers]
     if not kinds:
         raise KotyaError(f"{model}: this model has no attention to draw")
-    draw_heads(kinds, output, f"{sentence} → {found}")
+    draw_heads(kinds, output, title)
     print(output)
 
 
@@ -152,7 +164,7 @@ def patterns(
         list[str] | None,
         typer.Argument(
             metavar="[PATTERN]...",
-            help="As in a recipe: a name, or {kind: window, left: 4, right: 4}; by default the lecture's, made small.",
+            help="As in a recipe: a name, or {kind: window, left: 4, right: 4}; by default eight common ones, small.",
         ),
     ] = None,
     output: Output = Path("patterns.png"),

@@ -73,7 +73,7 @@ def train(
 
     Example: kotya train --task classification --data train.tsv --base runs/minilm adapt.kind=lora
 
-    Example: kotya train --output runs/ru-en --resume training.updates=20000
+    Example: kotya train --output runs/ru-en --resume training.epochs=100
     """
     import json
 

@@ -1,9 +1,11 @@
-"""All that a model attends to on a pair of sentences, piece by piece: one forced pass with the recorder open.
+"""All that a model attends to on a pair of sentences, or a text, piece by piece: a pass with the recorder open.
 
 Word alignments of many pairs are read in alignment.py.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -11,8 +13,12 @@ from torch import Tensor
 
 from kotya.attention.reading import is_cross
 from kotya.attention.recorder import record_attention
-from kotya.folder import LoadedModel
+from kotya.errors import KotyaError
+from kotya.folder import LoadedModel, read_config
 from kotya.inference.alignment import END
+from kotya.inference.contexts import ContextReader
+from kotya.inference.generator import Generator
+from kotya.inference.loading import load_single
 from kotya.text.longest import check_length
 
 BEGIN = "‹begin›"
@@ -56,6 +62,22 @@ def attend(loaded: LoadedModel, source: str, target: str) -> Attention:
         outputs=[*pieces, END],
         **{kind: select(maps, kind) for kind in ("encoder", "decoder", "cross")},
     )
+
+
+def attend_text(
+    path: Path, texts: Sequence[str]
+) -> tuple[list[str], list[Float[Tensor, "heads pieces pieces"]]]:
+    """The pieces of a text, or of a pair to an encoder, and what each layer of the model attends to.
+
+    Raises KotyaError where the model reads no such text.
+    """
+    if read_config(path).task != "language_model":
+        return ContextReader(path).attention(texts)
+    if len(texts) > 1:
+        raise KotyaError("a language model reads one text")
+    model = load_single(path)
+    assert isinstance(model, Generator)
+    return model.attention(texts[0])
 
 
 def select(maps: dict[str, list[Tensor]], kind: str) -> list[Tensor]:

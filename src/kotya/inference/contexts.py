@@ -1,4 +1,6 @@
-"""What an encoder adds up for every piece of a text, and what its layers make of one word in several sentences."""
+"""What an encoder adds up for every piece of a text, where its heads look, and what its layers make of one word in
+several sentences.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,14 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 
 from kotya import folder
 from kotya.attention.packed import Packing
+from kotya.attention.recorder import record_attention
 from kotya.errors import KotyaError
 from kotya.models.bert import Bert
 from kotya.tasks.packed_batch import pack
-from kotya.text.sequences import encode
+from kotya.text.sequences import Encoded, encode
 from kotya.text.vocabulary import Vocabulary
 
 Vectors = NDArray[np.float32]
@@ -49,11 +54,7 @@ class ContextReader:
     @torch.inference_mode()
     def inputs(self, texts: Sequence[str]) -> Inputs:
         """Of a text or a pair. Raises KotyaError where it is longer than the model reads."""
-        (one,) = encode(self.vocabulary, [tuple(texts)], self.encoder.config.max_length)
-        if one.cut:
-            raise KotyaError(
-                f"the text is longer than the {self.encoder.config.max_length} pieces that are read"
-            )
+        one = self._whole(texts)
         ids, segments = torch.from_numpy(one.ids).long(), torch.from_numpy(one.segments())
         table = self.encoder.embedding
         parts = {"token": table.tokens[ids]}
@@ -63,6 +64,23 @@ class ContextReader:
             parts["position"] = table.positions(torch.arange(len(ids)), len(ids) - 1)
         vectors = {name: part.float().numpy() for name, part in parts.items()}
         return Inputs(self.vocabulary.pieces(one.ids.tolist()), segments.tolist(), vectors)
+
+    @torch.inference_mode()
+    def attention(self, texts: Sequence[str]) -> tuple[list[str], list[Float[Tensor, "heads pieces pieces"]]]:
+        """The pieces of a text or a pair, and each layer's weights. Raises KotyaError as `inputs` does."""
+        batch = pack([self._whole(texts)])
+        segments = batch.segments if self.encoder.config.segments else None
+        with record_attention(self.encoder) as maps:
+            self.encoder(batch.ids, batch.packing, segments)
+        return self.vocabulary.pieces(batch.ids.tolist()), [calls[0][0].float() for calls in maps.values()]
+
+    def _whole(self, texts: Sequence[str]) -> Encoded:
+        (one,) = encode(self.vocabulary, [tuple(texts)], self.encoder.config.max_length)
+        if one.cut:
+            raise KotyaError(
+                f"the text is longer than the {self.encoder.config.max_length} pieces that are read"
+            )
+        return one
 
     @torch.inference_mode()
     def word(self, word: str, sentences: Sequence[str]) -> NDArray[np.float32]:

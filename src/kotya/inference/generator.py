@@ -8,8 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from kotya.attention.packed import Packing
+from kotya.attention.recorder import record_attention
 from kotya.errors import KotyaError
 from kotya.models.lm import LanguageModel
 from kotya.search.batch import Batch
@@ -100,6 +103,16 @@ class Generator:
         most = self.config.model.max_length
         if self.config.model.positions == "learned" and pieces > most:
             raise KotyaError(f"{what} are more than the {most} that the model reads")
+
+    @torch.inference_mode()
+    def attention(self, text: str) -> tuple[list[str], list[Float[Tensor, "heads pieces pieces"]]]:
+        """The beginning and the pieces of a text, and each layer's weights. Raises KotyaError as `score` does."""
+        ids = [self.vocabulary.begin, *self.vocabulary.encode(text)]
+        self._check(len(ids), f"{len(ids)} pieces")
+        device = next(self.model.parameters()).device
+        with record_attention(self.model.decoder) as maps:
+            self.model(torch.tensor(ids, device=device), Packing.of([len(ids)], device))
+        return self.vocabulary.pieces(ids), [calls[0][0].float().cpu() for calls in maps.values()]
 
     @torch.inference_mode()
     def score(self, text: str) -> float:

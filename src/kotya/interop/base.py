@@ -17,6 +17,11 @@ def with_imported_base(recipe: TaskRecipe, say: Callable[[str], None]) -> TaskRe
     base = recipe.base if isinstance(recipe, EncoderRecipe) else None
     if base is None or not is_foreign(base):
         return recipe
+    return recipe.model_copy(update={"base": imported(base, say)})
+
+
+def imported(base: Path, say: Callable[[str], None]) -> Path:
+    """kotya's own folder for one of Hugging Face's, made in the cache where it is not there yet. Raises KotyaError."""
     files = sorted(
         path for path in base.iterdir() if path.suffix in (".json", ".safetensors", ".txt", ".model")
     )
@@ -28,7 +33,7 @@ def with_imported_base(recipe: TaskRecipe, say: Callable[[str], None]) -> TaskRe
         for note in import_model(str(base), folder).notes:
             say(f"{base}: {note}")
     say(f"{base}: {'imported before, to' if known else 'imported to'} {folder}")
-    return recipe.model_copy(update={"base": folder})
+    return folder
 
 
 def is_foreign(path: Path) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from kotya import recipe as recipes
 from kotya.tasks.settings import TaskRecipe
 from kotya.text.corpus import TextSource, parallel_marked
+from kotya.training.flags import put_over
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,7 @@ def recipe_for(
         chosen = f"{base} is tuned, {TUNING_EPOCHS} epochs"
     if dev is not None:
         content["data"]["dev"] = {"source": str(dev[0].absolute()), "target": str(dev[1].absolute())}
-    for override in overrides:
-        recipes.put(content, override)
+    put_over(content, overrides)
     why = [
         f"{count:,} pairs: {chosen}",
         "pairs over 200 pieces, 9 times as long as their other side, repeated or not UTF-8 are left out",

@@ -24,6 +24,16 @@ TUNED: dict[str, Any] = {"training": {"epochs": 3}}
 
 ADAPTED = 5e-4
 """The learning rate of an adapter, ten times that of a whole model."""
+CONTINUED = 1e-4
+"""That of going on with what is trained already, a tenth of that from nothing."""
+
+
+def put_over(content: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Settings given by hand over those that were chosen; of the two ends of training the one by hand stays."""
+    if any(one.startswith("training.updates=") for one in overrides):
+        del content["training"]["epochs"]
+    for override in overrides:
+        recipes.put(content, override)
 
 
 def recipe_of_flags(
@@ -51,12 +61,11 @@ def recipe_of_flags(
         content["base"] = str(base)
     elif "model" in settings:
         content["model"] = settings["model"]
-    if any(one.startswith("training.updates=") for one in overrides):
-        del content["training"]["epochs"]  # one end is enough, and this one was chosen by hand
     if any(one.startswith("adapt") for one in overrides):
         content["training"]["learning_rate"] = ADAPTED
-    for override in overrides:
-        recipes.put(content, override)
+    elif base is not None and task in FRESH:
+        content["training"]["learning_rate"] = CONTINUED
+    put_over(content, overrides)
     why = [
         f"{task}: {base or content['model']}, "
         + ", ".join(f"{k}={v}" for k, v in content["training"].items()),
