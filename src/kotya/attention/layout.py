@@ -4,7 +4,8 @@ No n² tensor is ever made: blocks are listed pair by pair, and pairs that are a
 that is a fixed share of all pairs (`Full`, `Causal` alone) has no layout: there is nothing to gain from one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from jaxtyping import Bool, Int
@@ -45,9 +46,43 @@ class Layout:
         ordered[places[0][:, None], places[1]] = mask
         return ordered[: self.queries.length, : self.keys.length]
 
+    def beginning(self, length: int, wide: tuple[int, ...]) -> "Layout":
+        """That of the first so many positions of a text that reads itself, by a pattern that does not know the end."""
+        cut, whole = Cut(length, self.keys.size, self.keys.stride), max(self.keys.share, 1)
+        there = (self.query % whole < cut.share) & (self.key % whole < cut.share)
+        query, key = (
+            number // whole * cut.share + number % whole for number in (self.query[there], self.key[there])
+        )
+        past = (cut.last(key) - (length - 1)).clamp(0, cut.size * cut.stride)
+        kinds, tile = (self.tile[there] * (cut.size * cut.stride + 1) + past).unique(return_inverse=True)
+        old, past = kinds // (cut.size * cut.stride + 1), kinds % (cut.size * cut.stride + 1)
+        inside = past[:, None] <= torch.arange(cut.size - 1, -1, -1) * cut.stride
+        tiles = self.tiles[old] & inside[:, None, :]
+        kept = tiles.flatten(1).any(1)[tile]
+        return Layout(cut, cut, query[kept], key[kept], tile[kept], tiles, wide)
+
 
 def layout(bound: Bound, size: int, stride: int = 1) -> Layout | None:
-    """The layout of a pattern in blocks of this many positions, or None where it has none."""
+    """The layout of a pattern in blocks of this many positions, or None where it has none.
+
+    What two positions see of each other mostly does not depend on the length of their text, and hardly two texts are as
+    long: so that of a somewhat longer text is made, and kept, and of it the beginning is taken.
+    """
+    pattern, place = bound.pattern, bound.place
+    if place.cross or place.queries != place.keys or pattern.knows_the_end():
+        return _layout(bound, size, stride)
+    longer = _rounded(place.keys)
+    whole = _kept(Bound(pattern, replace(place, queries=longer, keys=longer)), size, stride)
+    return None if whole is None else whole.beginning(place.keys, pattern.wide(place))
+
+
+def _rounded(length: int) -> int:
+    """The next of four lengths between two powers of two: an eighth longer on average."""
+    step = 1 << max(length.bit_length() - 3, 0)
+    return -(-length // step) * step
+
+
+def _layout(bound: Bound, size: int, stride: int) -> Layout | None:
     pattern, place = bound.pattern.narrow(), bound.place
     grid = Grid.of(place, size, stride)
     pairs = pattern.pairs(grid)
@@ -68,3 +103,6 @@ def layout(bound: Bound, size: int, stride: int = 1) -> Layout | None:
     kept = tiles.flatten(1).any(1)[tile]
     wide = bound.pattern.wide(place)
     return Layout(grid.queries, grid.keys, query[kept], key[kept], tile[kept], tiles, wide)
+
+
+_kept = lru_cache(1024)(_layout)
