@@ -87,7 +87,8 @@ class Loop:
         every = self.config.evaluate_every or max(1, self.epoch() // self.config.accumulate)
         self.reporter.start(updates, self.progress.update)
         try:
-            with _signals(self._stop), open(self.run / "metrics.jsonl", "a", encoding="utf-8") as log:
+            # line by line: who looks on sees every update
+            with _signals(self._stop), open(self.run / "metrics.jsonl", "a", 1, encoding="utf-8") as log:
                 self._run(updates, every, log, writer)
             metrics = self._finish() if self.stopped is None else self.progress.best
         finally:
@@ -132,7 +133,6 @@ class Loop:
             self.reporter.step(progress.update, record)
             due = progress.update % every == 0 or progress.update == updates
             if due:
-                log.flush()
                 self._evaluate(log, writer)
                 reported = time.monotonic()
             elif writer is not None and progress.update % 20 == 0:
@@ -143,7 +143,6 @@ class Loop:
             if config.minutes is not None and progress.seconds > 60 * config.minutes:
                 self._stop(f"the limit of {config.minutes:g} minutes")
             if self.stopped is not None:
-                log.flush()
                 if not due:
                     self._save()
                 self.reporter.say(
@@ -216,7 +215,6 @@ class Loop:
             progress.stale += 1
         progress.evaluations.append(progress.update)
         log.write(json.dumps({"update": progress.update, "dev": evaluation.metrics}) + "\n")
-        log.flush()
         if writer is not None:
             for name, metric in evaluation.metrics.items():
                 writer.add_scalar(f"dev/{name}", metric, progress.update)
