@@ -241,8 +241,26 @@ def test_no_text_makes_a_traceback(text: str) -> None:
             recipes.parse(content, "x")
 
 
-def test_the_recipes_of_the_repository_are_valid() -> None:
+def test_a_language_model_is_bpe_whatever_else_is_said() -> None:
+    plan = {"task": "language_model", "data": {"train": "a"}, "training": {"updates": 1, "tokens": 9}}
+    plan["model"] = {"size": 8, "heads": 2, "layers": 1, "feed_forward": 8}
+    for vocabulary in (
+        {},
+        {"vocabulary": None},
+        {"vocabulary": {"size": 400}},
+        {"vocabulary": {"size": None}},
+    ):
+        made = recipes.parse(plan | vocabulary, "x")
+        assert made.vocabulary is not None
+        assert made.vocabulary.kind == "bpe"  # type: ignore[union-attr]
+        assert made.vocabulary.size == (400 if vocabulary.get("vocabulary") == {"size": 400} else 8000)
+    with pytest.raises(KotyaError, match="betas"):
+        recipes.parse(plan | {"training": {"updates": 1, "tokens": 9, "betas": [1.0, 1.5]}}, "x")
+
+
+def test_the_recipes_of_the_repository_are_valid_and_read_back_as_themselves() -> None:
     found = sorted((Path(__file__).parent.parent / "recipes").rglob("*.yaml"))
     assert found
     for path in found:
-        recipes.read(path)
+        recipe = recipes.read(path)
+        assert recipes.parse(yaml.safe_load(recipe.to_yaml()), "written") == recipe

@@ -449,3 +449,32 @@ def test_every_preset_has_its_name() -> None:
     for name in PRESETS:
         config: Any = TypeAdapter(AttentionConfig).validate_python(name)
         assert config.pattern() == PRESETS[name]
+
+
+@pytest.mark.parametrize("config", ["linear", {"kind": "linear", "features": "favor", "size": 8}])
+def test_texts_of_mixed_lengths_in_parts_are_each_alone(config: Any) -> None:
+    """Padding is a part of what is real, and features are renewed once a pass, in however many parts."""
+    form = form_of(
+        TypeAdapter(AttentionConfig).validate_python(config),
+        layer=0,
+        heads=2,
+        head_size=4,
+        max_length=2000,
+        kernel="auto",
+    )
+    assert form is not None
+    packing = Packing.of([1, 2, 3, 700, 5, 900, 1500, 1501])
+    assert len(packing.alike) > 3
+    assert sum(len(part.lengths) * part.longest - part.tokens for part in packing.alike) < packing.tokens / 2
+    assert [length for part in packing.alike for length in part.lengths] == list(packing.lengths)
+    inputs = [torch.randn(packing.tokens, 2, 4) for _ in range(3)]
+    form.eval()
+    whole = form.packed(*inputs, packing, causal=False, dropout=0.0)
+    texts = zip(*(x.split(packing.lengths) for x in inputs), strict=True)
+    alone = [form.packed(*text, Packing.of([len(text[0])]), causal=False, dropout=0.0) for text in texts]
+    torch.testing.assert_close(whole, torch.cat(alone), atol=1e-5, rtol=1e-4)
+    if config != "linear":
+        features = form.get_submodule("features")
+        features.redraw, before = 9, int(features.passes)  # type: ignore[assignment, arg-type]
+        form.train().packed(*inputs, packing, causal=False, dropout=0.0)
+        assert int(features.passes) == before + 1  # type: ignore[arg-type]

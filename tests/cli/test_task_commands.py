@@ -97,6 +97,8 @@ def test_updates_take_the_place_of_epochs(base: Path, printed: Command) -> None:
     text = base / "text"
     recipe, _ = recipe_for(text, text, None, ["training.updates=2"])
     assert (recipe.training.updates, recipe.training.epochs) == (2, None)
+    tuned, _ = recipe_for(text, text, None, base=base / "bert")
+    assert (tuned.training.epochs, tuned.training.warmup) == (5, 0.1)
 
 
 def test_what_is_trained_already_goes_on_more_slowly(base: Path) -> None:

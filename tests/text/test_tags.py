@@ -82,3 +82,9 @@ def test_other_schemes_become_iob2(tmp_path: Path) -> None:
         3,
     )
     assert second.line == 7
+
+
+def test_blanks_behind_a_tag_are_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("Bonn\tB-LOC \nam \tI-LOC\n", encoding="utf-8")
+    (found,) = read_tagged(tmp_path / "text", "iob2")
+    assert (found.words, found.tags) == (("Bonn", "am"), ("B-LOC", "I-LOC"))

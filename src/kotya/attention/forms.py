@@ -6,6 +6,7 @@ with a cache that keeps no more than the form can still see.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -40,10 +41,8 @@ class Form(nn.Module, ABC):
         causal: bool,
         dropout: float,
     ) -> Tokens:
-        """Every sequence reads itself: as rows, of which those of one length need no padding."""
-        q, k, v = (packing.pad(x) for x in (query, key, value))
-        lengths = None if packing.even else packing.counts
-        return packing.unpad(self.rows(q, k, v, lengths, causal=causal, dropout=dropout))
+        """Every sequence reads itself: as rows, those of near length together."""
+        return packing.in_rows(partial(self.rows, causal=causal, dropout=dropout), query, key, value)
 
     @abstractmethod
     def rows(
@@ -249,9 +248,29 @@ class Linear(Form):
         dropout: float = 0.0,
     ) -> Queries:
         """It has no weights to drop."""
+        self._renew()
+        return attend_linear(query, key, value, self.features, causal=causal, lengths=lengths)
+
+    def packed(
+        self,
+        query: Tokens,
+        key: Tokens,
+        value: Tokens,
+        packing: Packing,
+        *,
+        causal: bool,
+        dropout: float,
+    ) -> Tokens:
+        self._renew()  # once, in however many parts they are read
+
+        def read(q: Queries, k: Keys, v: Keys, lengths: Int[Tensor, " rows"] | None) -> Queries:
+            return attend_linear(q, k, v, self.features, causal=causal, lengths=lengths)
+
+        return packing.in_rows(read, query, key, value)
+
+    def _renew(self) -> None:
         if self.training:
             self.features.renew()
-        return attend_linear(query, key, value, self.features, causal=causal, lengths=lengths)
 
     def weights(
         self, query: Queries, key: Keys, lengths: Int[Tensor, " rows"] | None, *, causal: bool, cross: bool

@@ -18,7 +18,7 @@ from kotya.config import Config, with_presets, wrong
 from kotya.errors import KotyaError
 from kotya.models.bert import PRESETS, BertConfig
 from kotya.models.empty import build_empty
-from kotya.tasks.settings import DataConfig, FolderConfig, Known, TaskRecipe, TrainingConfig
+from kotya.tasks.settings import DataConfig, FolderConfig, Known, Memory, TaskRecipe, TrainingConfig
 from kotya.tasks.task import Task
 from kotya.text.encoder_vocabulary import EncoderVocabularyConfig, checked
 from kotya.text.vocabularies import Vocabularies
@@ -41,7 +41,7 @@ class FineTuning(TrainingConfig):
     """The highest, reached at the end of the warm-up."""
     schedule: Literal["inverse-sqrt", "cosine", "linear", "constant"] = "linear"
     warmup: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] = 0.1
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Memory, Memory] = (0.9, 0.999)
     weight_decay: float = Field(0.01, ge=0)
     evaluate_every: int | None = Field(None, ge=1)
 

@@ -64,8 +64,7 @@ class Blocks:
 
     def __init__(self, documents: Documents, vocabulary: Vocabulary) -> None:
         self.documents, self.vocabulary = documents, vocabulary
-        bounds = documents.sentences[documents.documents]
-        self.begins, self.ends = set(bounds[:-1].tolist()), set(bounds[1:].tolist())
+        self.bounds = documents.sentences[documents.documents]
 
     def batch(self, examples: Sequence[Example]) -> BlockBatch:
         """Inputs and what comes after each."""
@@ -80,10 +79,15 @@ class Blocks:
     def _row(self, span: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.int64]]:
         """What came before, the block, and the end where the document ends."""
         start, stop = span
-        read = self.documents.read(start if start in self.begins else start - 1, stop)
-        before = [self.vocabulary.begin] if start in self.begins else []
-        after = [self.vocabulary.end] if stop in self.ends else []
+        begins, ends = self._is_bound(start), self._is_bound(stop)
+        read = self.documents.read(start if begins else start - 1, stop)
+        before = [self.vocabulary.begin] if begins else []
+        after = [self.vocabulary.end] if ends else []
         return np.concatenate([before, read, after]).astype(np.int64)
+
+    def _is_bound(self, place: int) -> bool:
+        """Whether a document begins or ends there."""
+        return bool(self.bounds[np.searchsorted(self.bounds, place)] == place)
 
 
 class LanguageModelling:
@@ -166,7 +170,10 @@ class LanguageModelRecipe(TaskRecipe):
     @classmethod
     def _vocabulary_by_default(cls, given: Any) -> Any:
         if isinstance(given, dict) and given.get("base") is None:
-            return {"vocabulary": {"kind": "bpe"}, **given}
+            chosen = given.get("vocabulary") or {}
+            if isinstance(chosen, dict) and chosen.get("file") is None:
+                chosen = {"kind": "bpe", **chosen}
+            return {**given, "vocabulary": chosen}
         return given
 
     def check(self) -> None:

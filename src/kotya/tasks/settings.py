@@ -24,7 +24,8 @@ from kotya.version import __version__
 SECTIONS = ("task", "base", "extend", "data", "vocabulary", "model", "adapt", "training", "search")
 """Of a recipe, in the order they are written."""
 
-_Memory = Annotated[float, Field(ge=0, lt=1)]
+Memory = Annotated[float, Field(ge=0, lt=1)]
+"""Of one of Adam's two means."""
 
 
 class TrainingConfig(Config):
@@ -44,7 +45,7 @@ class TrainingConfig(Config):
     """After the warm-up: √(warmup/update) as Vaswani et al. 2017, or down to nothing at the last update."""
     warmup: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] = 1000
     """Updates over which the learning rate rises from nothing; below 1, a share of all updates."""
-    betas: tuple[_Memory, _Memory] = (0.9, 0.98)
+    betas: tuple[Memory, Memory] = (0.9, 0.98)
     """Adam's two memories."""
     weight_decay: float = Field(0.0, ge=0)
     """AdamW's (Loshchilov and Hutter 2019), on matrices only."""
@@ -143,7 +144,7 @@ class TaskRecipe(Config):
     @classmethod
     def _vocabulary_by_default(cls, given: Any) -> Any:
         if isinstance(given, dict) and given.get("base") is None:
-            return {"vocabulary": {}, **given}
+            return {**given, "vocabulary": given.get("vocabulary") or {}}
         return given
 
     @model_validator(mode="after")
@@ -177,6 +178,6 @@ class TaskRecipe(Config):
 
     def to_yaml(self) -> str:
         """The whole recipe, every setting written out: it rebuilds the run by itself."""
-        content = self.model_dump(mode="json", exclude_none=True)
-        ordered = {section: content[section] for section in SECTIONS if section in content}
+        content = self.model_dump(mode="json")  # nulls too: not all of them are what is meant without
+        ordered = {name: content[name] for name in SECTIONS if content.get(name) is not None}
         return yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True)

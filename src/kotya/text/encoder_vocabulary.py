@@ -36,7 +36,7 @@ class EncoderVocabularyConfig(Config):
     def _learn_by_default(cls, given: Any) -> Any:
         if not isinstance(given, dict) or given.get("file") is not None:
             return given
-        return {**LEARNED, **given}
+        return {**LEARNED, **{key: value for key, value in given.items() if value is not None}}
 
     @model_validator(mode="after")
     def _learned_or_read(self) -> "EncoderVocabularyConfig":

@@ -45,7 +45,8 @@ class VocabularyConfig(Config):
     @classmethod
     def _learn_by_default(cls, given: Any) -> Any:
         if isinstance(given, dict) and all(given.get(key) is None for key in FILES):
-            return {"size": LEARNED_SIZE, "joint": True, **given}
+            chosen = {key: value for key, value in given.items() if value is not None}
+            return {"size": LEARNED_SIZE, "joint": True, **chosen}
         return given
 
     @model_validator(mode="after")

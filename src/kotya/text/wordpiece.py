@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from kotya.errors import KotyaError
+from kotya.text.bpe import without_endless_words
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CONTINUES = "##"
@@ -40,7 +41,7 @@ def learn(lines: Callable[[], Iterable[str]], size: int, *, lowercase: bool) -> 
     trainer = trainers.WordPieceTrainer(
         vocab_size=size, min_frequency=2, limit_alphabet=1, show_progress=False, special_tokens=first
     )
-    tokenizer.train_from_iterator(lines(), trainer)
+    tokenizer.train_from_iterator(map(without_endless_words, lines()), trainer)
     content = json.loads(tokenizer.to_str())
     return Tokenizer.from_str(json.dumps({**content, "added_tokens": []}))
 

@@ -63,9 +63,8 @@ def recipe_for(
             count += 1
             characters += max(len(one), len(two))
     size = next(size for size in SIZES if count <= size.pairs)
-    updates = (
-        size.epochs * characters // 4 // 3500
-    )  # roughly: a piece is four characters, a batch 3,500 of them
+    epochs = size.epochs if base is None else TUNING_EPOCHS
+    updates = epochs * characters // 4 // 3500  # roughly: a piece is four characters, a batch 3,500 of them
     pieces = f"{size.vocabulary:,} pieces"
     vocabulary: dict[str, Any] = {"size": size.vocabulary}
     if vocabularies:
@@ -82,11 +81,11 @@ def recipe_for(
         "vocabulary": {**vocabulary, "dropout": 0.1 if count <= 1_000_000 else 0.0},
         "model": {"preset": size.preset, "dropout": size.dropout},
         "training": {
-            "epochs": size.epochs,
+            "epochs": epochs,
             "learning_rate": size.learning_rate,
             "schedule": "cosine",
-            "warmup": max(50, min(4000, updates // 10)),
-            "evaluate_every": max(50, min(2000, updates // 20)),
+            "warmup": max(50, min(4000, updates // 10)) if base is None else 0.1,
+            "evaluate_every": max(50 if base is None else 10, min(2000, updates // 20)),
             "average": 5,
             "patience": 10,
         },
@@ -98,7 +97,7 @@ def recipe_for(
         adapting = any(override.startswith("adapt") for override in overrides)
         del content["vocabulary"], content["model"]
         content["base"] = str(base)
-        content["training"] |= {"epochs": TUNING_EPOCHS, "learning_rate": 1e-3 if adapting else 2e-4}
+        content["training"] |= {"learning_rate": 1e-3 if adapting else 2e-4}
         chosen = f"{base} is tuned, {TUNING_EPOCHS} epochs"
     if dev is not None:
         content["data"]["dev"] = {"source": str(dev[0].absolute()), "target": str(dev[1].absolute())}

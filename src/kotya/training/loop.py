@@ -21,7 +21,7 @@ from torch import nn
 from kotya.errors import Fault
 from kotya.folder import WEIGHTS, read_weights, save_weights
 from kotya.tasks.settings import TrainingConfig
-from kotya.tasks.task import Indices, Task
+from kotya.tasks.task import Task
 from kotya.training import checkpoint
 from kotya.training.checkpoint import Progress
 from kotya.training.optimizer import build_optimizer, learning_rate
@@ -131,16 +131,16 @@ class Loop:
             reported = now
             log.write(json.dumps({"update": progress.update, **record}) + "\n")
             self.reporter.step(progress.update, record)
+            if writer is not None and progress.update % 20 == 0:
+                for name, value in record.items():
+                    writer.add_scalar(f"train/{name}", value, progress.update)
             due = progress.update % every == 0 or progress.update == updates
             if due:
                 self._evaluate(log, writer)
                 reported = time.monotonic()
-            elif writer is not None and progress.update % 20 == 0:
-                for name, value in record.items():
-                    writer.add_scalar(f"train/{name}", value, progress.update)
             if progress.update == updates or self._stale():
                 break
-            if config.minutes is not None and progress.seconds > 60 * config.minutes:
+            if config.minutes is not None and now - began > 60 * config.minutes:
                 self._stop(f"the limit of {config.minutes:g} minutes")
             if self.stopped is not None:
                 if not due:
@@ -153,23 +153,23 @@ class Loop:
             self.reporter.say(f"no better checkpoint in {config.patience} evaluations: stopped early")
         self.stopped = None
 
-    def _batches(self) -> Iterator[tuple[Indices, int]]:
+    def _batches(self) -> Iterator[Any]:
         """Batches from where the run stands, round after round, counted as they are handed out."""
         progress = self.progress
         while True:
             batches = self.task.round(progress.round)
             while progress.batch < len(batches):
                 progress.batch += 1
-                yield batches[progress.batch - 1], progress.round
+                yield self.task.batch(batches[progress.batch - 1], progress.round)
             progress.round, progress.batch = progress.round + 1, 0
 
-    def _update(self, batches: list[tuple[Indices, int]], updates: int) -> dict[str, float]:
+    def _update(self, batches: list[Any], updates: int) -> dict[str, float]:
         """One step of the optimiser."""
         progress, config = self.progress, self.config
         progress.update += 1
         torch.manual_seed((config.seed << 32) + progress.update)
         self.model.train()
-        micro = [self.task.batch(indices, number).to(self.device) for indices, number in batches]
+        micro = [batch.to(self.device) for batch in batches]
         weight: dict[str, float] = {}
         for batch in micro:
             for name, value in self.task.weights(batch).items():
