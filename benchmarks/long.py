@@ -253,8 +253,8 @@ def command(*words: object) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "kotya", *map(str, words)], capture_output=True, text=True, check=False
     )
-    if done.returncode:
-        sys.exit(f"kotya {' '.join(map(str, words))} failed:\n{done.stderr[-2_000:]}")
+    if done.returncode or "--resume goes on" in done.stderr:  # stopped, and no cell yet
+        sys.exit(f"kotya {' '.join(map(str, words))} did not come to its end:\n{done.stderr[-2_000:]}")
 
 
 def tables(folder: Path) -> str:
