@@ -96,3 +96,15 @@ def test_ranking_scores_by_hand() -> None:
     assert scores["MRR@10"] == pytest.approx(100 * (1 + 1 / 2) / 2)
     ideal = 1 + 1 / math.log2(3)
     assert scores["NDCG@10"] == pytest.approx(100 * ((1 + 1 / 2) / ideal + 1 / math.log2(3)) / 2)
+
+
+def test_all_ranking_measures_break_ties_alike() -> None:
+    """Of one relevant document precision and reciprocal rank are the same number, also where scores are nearly one."""
+    for scores in ({"a": 0.0, "b": 0.0, "c": 0.0}, {"a": 1.0, "b": 1.0 + 1e-9, "c": 1.0 - 1e-9}):
+        places = sorted(scores, key=lambda name: (scores[name], name), reverse=True)
+        for name in scores:
+            found = ranking_scores({"q": scores}, {"q": {other: int(other == name) for other in scores}})
+            place = 1 + places.index(name)
+            assert found["MAP"] == pytest.approx(100 / place)
+            assert found["MRR@10"] == pytest.approx(100 / place)
+            assert found["NDCG@10"] == pytest.approx(100 / math.log2(1 + place))

@@ -170,13 +170,21 @@ def ranking_scores(
 ) -> dict[str, float]:
     """Of scores and judgements, for every query a number a document.
 
-    Means over the queries that have a relevant document; the others say nothing of a ranking.
+    Means over the queries that have a relevant document; the others say nothing of a ranking. Of equal scores the
+    greater name of a document comes first, as in trec_eval.
     """
     import ir_measures
     from ir_measures import AP, RR, nDCG
 
     judged = {query: rows for query, rows in gold.items() if any(value > 0 for value in rows.values())}
     measures = {"MAP": AP, "MRR@10": RR @ 10, "NDCG@10": nDCG @ 10}
-    scores = {query: dict(found[query]) for query in judged}
+    # as ranks: providers of the measures break ties in different ways, and round scores to float32
+    scores = {
+        query: {
+            name: float(rank)
+            for rank, name in enumerate(sorted(found[query], key=lambda one: (found[query][one], one)))
+        }
+        for query in judged
+    }
     values = ir_measures.calc_aggregate(list(measures.values()), judged, scores)
     return {name: 100 * float(values[measure]) for name, measure in measures.items()}

@@ -196,6 +196,7 @@ def test_texts(base: Path, printed: Command) -> None:
     ("arguments", "message"),
     [
         (["train", "--task", "tagging"], "--task goes with --data"),
+        (["train", "--task", "masked_lm", "--data", "text", "--vocabulary", "x"], "are a translator's"),
         (["train", "--task", "tuning", "--data", "labels"], "--task tuning: there are masked_lm"),
         (["train", "--task", "translation", "--data", "labels"], "two files make a translator"),
         (["train", "--task", "tagging", "--data", "nowhere"], "nowhere: there is no such file"),

@@ -55,3 +55,12 @@ def test_leaves_alone_what_no_demo_made(tiny: Callable[[], demo.Outcome], tmp_pa
     with pytest.raises(KotyaError, match="no demo made"):
         tiny()
     assert kept.read_text() == "years of work"
+
+
+def test_leaves_alone_text_of_the_same_name(tiny: Callable[[], demo.Outcome], tmp_path: Path) -> None:
+    mine = tmp_path / "kotya-demo" / "data" / "train.ru"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("моё")
+    with pytest.raises(KotyaError, match="data: no demo made this"):
+        tiny()
+    assert mine.read_text() == "моё"

@@ -150,6 +150,14 @@ def test_a_pair_does_not_depend_on_its_neighbours(tmp_path: Path, model: Any) ->
         np.testing.assert_allclose(one.weights, alone.weights, atol=1e-5)
 
 
+def test_an_unknown_piece_is_of_the_word_before_it() -> None:
+    vocabulary = Vocabulary.learn(["red blue red blue"] * 3, 290)
+    ids = vocabulary.encode("red blue")
+    side = Side.of_output(vocabulary, [vocabulary.unknown, *ids, vocabulary.unknown])
+    assert min(side.word_of) == side.word_of[0] == 0
+    assert side.word_of[-1] == side.word_of[-2] == 1
+
+
 def test_alignments_are_those_of_the_chosen_hypotheses(translator: Translator) -> None:
     """Of beam search, every one of the n best: the pieces that were chosen are read, not the text cut anew."""
     lines = [source for source, _ in PAIRS[:6]]

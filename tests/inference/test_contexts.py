@@ -105,6 +105,14 @@ def written(path: Path) -> Path:
     return path
 
 
+def test_a_letter_that_grows_when_made_small_moves_nothing(path: Path) -> None:
+    reader = ContextReader(path)
+    assert (
+        reader._pieces("bank", "İİİİİ Bank of the bank")[1]
+        < reader._pieces("the", "İİİİİ Bank of the bank")[0]
+    )
+
+
 def test_what_cannot_be_shown_is_named(path: Path, tmp_path: Path) -> None:
     reader = ContextReader(path)
     with pytest.raises(KotyaError, match="'bank' does not stand in 'a riverbank'"):

@@ -314,6 +314,15 @@ def test_pairs_are_cut_at_the_longer_side() -> None:
     assert exact.cut == 0
 
 
+def test_texts_and_pairs_stand_among_each_other() -> None:
+    vocabulary = Vocabulary.learn_wordpiece(lambda: ["a b c d e f"] * 5, 20, lowercase=True)
+    mixed = [("a b",), ("a", "b c"), ("d",)]
+    alone = [encode(vocabulary, [one], 11)[0] for one in mixed]
+    for together in (encode(vocabulary, mixed, 11), [row for (row,) in windows(vocabulary, mixed, 11, None)]):
+        assert [one.ids.tolist() for one in together] == [one.ids.tolist() for one in alone]
+        assert [one.second for one in together] == [one.second for one in alone]
+
+
 def test_a_pair_where_a_text_is_needed(models: dict[str, Any]) -> None:
     with pytest.raises(KotyaError, match="reads single texts"):
         list(models["classification"].predict([("a", "b")]))

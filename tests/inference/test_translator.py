@@ -48,6 +48,17 @@ def translator(path: Path) -> Translator:
     return kotya.load(str(path))
 
 
+def test_the_model_s_own_nbest_gives_way_to_a_smaller_beam(translator: Translator) -> None:
+    own = Translator(
+        translator.ensemble.models, (translator.source, translator.target), SearchConfig(beam=4, nbest=3), ()
+    )
+    assert own.choice(beam=1).search.nbest == 1
+    assert own.choice(samples=2).search.nbest == 2
+    assert own.choice().search.nbest == 3
+    with pytest.raises(KotyaError, match="--nbest 3"):
+        own.choice(beam=1, nbest=3)
+
+
 @pytest.mark.parametrize("options", [{"beam": 1}, {"beam": 4}, {"samples": 2, "seed": 3}])
 def test_a_line_does_not_depend_on_its_neighbours(translator: Translator, options: dict[str, int]) -> None:
     """Promise 1."""

@@ -10,7 +10,7 @@ import torch
 from transformers import MarianMTModel, MarianTokenizer
 
 from kotya.errors import KotyaError
-from kotya.interop.marian import Marian, read_marian
+from kotya.interop.marian import GenerationConfig, Marian, _search, read_marian
 from kotya.text.vocabulary import Vocabulary
 from tiny_marian import ODD, sentences, write_marian
 
@@ -115,6 +115,15 @@ def test_pieces_without_an_id_are_unknown(tmp_path: Path) -> None:
     ours = [[*imported.source.encode(text), imported.source.end] for text in texts]
     assert ours == their_ids(folder, texts)
     assert any(imported.source.unknown in ids for ids in ours)
+
+
+def test_the_first_file_that_says_how_to_search_counts() -> None:
+    one, other = GenerationConfig(early_stopping=False), GenerationConfig(early_stopping=True)
+    assert [_search(*both).stop for both in ((one, other), (other, one))] == ["full-beam", "first-beam"]
+    assert _search(GenerationConfig(), other).stop == "first-beam"
+    assert _search(GenerationConfig(early_stopping="never")).stop == "exact"
+    with pytest.raises(KotyaError, match=r"length_penalty is -0\.5"):
+        _search(GenerationConfig(length_penalty=-0.5))
 
 
 def test_roles_and_banned_pieces(marian: Path) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from caught import Catch
-from kotya.pictures import lengths
+from kotya.pictures import cost, lengths
+from kotya.pictures.cost import draw_cost
 from kotya.pictures.lengths import Curve, draw_lengths, spread
 
 X, N = [5.5, 9.0, 14.2, 22.0], [4, 32, 512]
@@ -82,3 +83,18 @@ def test_written(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"l{suffix}"
     draw_lengths(QUALITY[:1], TIMES[:1], path)
     assert path.stat().st_size > 5000
+
+
+def test_more_forms_than_looks_and_long_names(catch: Catch) -> None:
+    names = [f"{{kind: linear, features: favor, size: {100 + i}}}" for i in range(9)]
+    curves = [Curve(name, [1024, 2048], [1.0 + i, 2.0 + i]) for i, name in enumerate(names)]
+    figures = catch(cost)
+    draw_cost(curves, curves, Path("unused.png"))
+    [figure] = figures
+    axes = figure.axes
+    for axis in axes:
+        boxes = [text.get_window_extent() for text in axis.texts if text.get_text() in names]
+        assert len(boxes) == 9
+        others = [other.get_window_extent() for other in axes if other is not axis]
+        assert all(box.x1 <= figure.bbox.x1 for box in boxes)
+        assert not any(box.overlaps(other) for box in boxes for other in others)

@@ -100,6 +100,10 @@ def train(
     if task is not None:
         if files or source is not None or target is not None or not data:
             raise KotyaError("--task goes with --data FILE, and with no recipe")
+        if vocabulary or dev_source is not None or dev_target is not None:
+            raise KotyaError(
+                "--vocabulary, --dev-source and --dev-target are a translator's; a task has --dev"
+            )
         chosen, why = recipe_of_flags(task, data, dev, base, overrides)
         for reason in why:
             terminal.say(reason)

@@ -21,6 +21,9 @@ from kotya.training.run import train
 GOOD = 90.0
 """The BLEU of held-out sentences under which the demo has failed."""
 
+MARK = ".kotya-demo"
+"""The file by which a demo knows what it may replace."""
+
 RECIPE: dict[str, Any] = {
     "task": "translation",
     "data": {name: {"source": f"{name}.ru", "target": f"{name}.en"} for name in ("train", "dev", "test")},
@@ -55,8 +58,7 @@ class Outcome:
 def run(folder: Path, reporter: Reporter, say: Callable[[str], None]) -> Outcome:
     """All of the demo, in `folder`. Raises Fault where the held-out BLEU is under 90."""
     model, data, picture = folder / "model", folder / "data", folder / "alignment.png"
-    clear(model)
-    picture.unlink(missing_ok=True)
+    claim(folder, model, data, picture)
     corpus = make_corpus()
     write(corpus, data)
     say(
@@ -81,13 +83,17 @@ def run(folder: Path, reporter: Reporter, say: Callable[[str], None]) -> Outcome
     return Outcome(model, picture, shown, bleu, len(corpus.test), seconds)
 
 
-def clear(model: Path) -> None:
-    """Remove what an earlier demo left; nothing that is not a model folder."""
-    if not model.exists():
-        return
-    if any(model.iterdir()) and not (model / "config.json").exists():
-        raise KotyaError(f"{model}: there is something that no demo made; move it, or name another --output")
-    shutil.rmtree(model)
+def claim(folder: Path, model: Path, data: Path, picture: Path) -> None:
+    """Remove the model and the picture of an earlier demo. Raises KotyaError where there is what none made."""
+    mark = folder / MARK
+    for path in (model, data, picture):
+        if path.exists() and not mark.exists():
+            raise KotyaError(f"{path}: no demo made this; move it, or name another --output")
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    if model.exists():
+        shutil.rmtree(model)
+    picture.unlink(missing_ok=True)
 
 
 def write(corpus: Corpus, data: Path) -> None:

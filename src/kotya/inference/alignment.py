@@ -8,7 +8,7 @@ Nothing of this rides through search: a translation is found first, then read ag
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import tee
+from itertools import accumulate, tee
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,9 @@ class Side:
     def of_output(cls, vocabulary: Vocabulary, ids: Sequence[int]) -> "Side":
         """What search has found, in the very pieces it has chosen."""
         words = vocabulary.decode(ids).split()
-        return cls(words, ids, [min(word, max(len(words) - 1, 0)) for word in vocabulary.words(ids)])
+        # a special piece, an unknown one for instance, is of the word before it
+        word_of = list(accumulate(vocabulary.words(ids), max, initial=0))[1:]
+        return cls(words, ids, [min(word, max(len(words) - 1, 0)) for word in word_of])
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 several sentences.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,17 +103,10 @@ class ContextReader:
 
     def _pieces(self, word: str, sentence: str) -> tuple[int, int]:
         """The first and the last piece of a word's first place in a sentence, [CLS] counted."""
-        start = -1
-        while True:
-            start = sentence.lower().find(word.lower(), start + 1)
-            stop = start + len(word)
-            if start < 0:
-                raise KotyaError(f"the word {word!r} does not stand in {sentence!r}")
-            alone = (start == 0 or not sentence[start - 1].isalnum()) and not sentence[
-                stop : stop + 1
-            ].isalnum()
-            if alone:
-                break
+        alone = re.search(rf"(?<![^\W_]){re.escape(word)}(?![^\W_])", sentence, re.IGNORECASE)
+        if alone is None:
+            raise KotyaError(f"the word {word!r} does not stand in {sentence!r}")
+        start, stop = alone.span()
         ((_, spans),) = self.vocabulary.encode_spans([sentence])
         inside = [number for number, (one, other) in enumerate(spans) if one < stop and other > start]
         if not inside:

@@ -90,5 +90,7 @@ class Ranker:
 
         scored = ((*names.popleft(), score) for score in self.score(noted(), stride=stride))
         for query_id, some in groupby(scored, key=lambda one: one[0]):
-            ranking = sorted(((name, score) for _, name, score in some), key=lambda one: -one[1])
+            ranking = sorted(
+                ((name, score) for _, name, score in some), key=lambda one: (one[1], one[0]), reverse=True
+            )
             yield query_id, ranking

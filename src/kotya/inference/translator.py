@@ -110,6 +110,8 @@ class Translator:
         without it, and for one of search with it.
         """
         config = SearchConfig.model_validate({**self.search.model_dump(), **search})
+        if "nbest" not in search:  # the model's own gives way to a smaller beam
+            config = config.model_copy(update={"nbest": min(config.nbest, samples or config.beam)})
         drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
         drawing = {name: value for name, value in drawing.items() if value is not None}
         if samples is None:

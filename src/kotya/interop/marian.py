@@ -58,7 +58,7 @@ class MarianConfig(BaseModel):
     bad_words_ids: list[list[int]] | None = None
     num_beams: int | None = None
     length_penalty: float | None = None
-    early_stopping: bool = False
+    early_stopping: bool | Literal["never"] | None = None
 
 
 class TokenizerConfig(BaseModel):
@@ -78,7 +78,7 @@ class GenerationConfig(BaseModel):
     bad_words_ids: list[list[int]] | None = None
     num_beams: int | None = None
     length_penalty: float | None = None
-    early_stopping: bool = False
+    early_stopping: bool | Literal["never"] | None = None
 
 
 @dataclass(frozen=True)
@@ -127,12 +127,16 @@ def read_marian(folder: Path) -> Marian:
 def _search(*configs: "GenerationConfig | MarianConfig") -> SearchConfig:
     """What the first of the configs that says something says; where none does, kotya's own.
 
-    Their `early_stopping` is the rule `first-beam`; without it they stop by the rule `full-beam`.
+    Their `early_stopping` is the rule `first-beam`, "never" is `exact`; without it they stop by the rule `full-beam`.
+    Raises KotyaError for a negative length penalty.
     """
     beam = next((config.num_beams for config in configs if config.num_beams), None)
     alpha = next((config.length_penalty for config in configs if config.length_penalty is not None), None)
-    early = any(config.early_stopping for config in configs)
-    said = {"beam": beam, "length_penalty": alpha, "stop": "first-beam" if early else "full-beam"}
+    if alpha is not None and alpha < 0:
+        raise KotyaError(f"length_penalty is {alpha:g}; read is 0 and more")
+    early = next((config.early_stopping for config in configs if config.early_stopping is not None), False)
+    stop = {True: "first-beam", False: "full-beam", "never": "exact"}[early]
+    said = {"beam": beam, "length_penalty": alpha, "stop": stop}
     return SearchConfig.model_validate({key: value for key, value in said.items() if value is not None})
 
 

@@ -112,6 +112,11 @@ class _ModernBert(Family):
         )
         only(path, found, norm_bias=(False,), attention_bias=(False,), mlp_bias=(False,))
         only(path, found, classifier_bias=(False,), decoder_bias=(True,), tie_word_embeddings=(True,))
+        for kind, rope in (found.rope_parameters or {}).items():
+            if rope.get("rope_type", "default") != "default":
+                raise KotyaError(
+                    f"{path}: rope_parameters of {kind} are {rope['rope_type']!r}; read is 'default'"
+                )
         every = found.every()
         if every == 0:
             raise KotyaError(f"{path}: layer_types: read are layers of which the first of so many is global")

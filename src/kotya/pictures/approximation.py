@@ -11,7 +11,7 @@ def draw_approximation(
     by_spread: Sequence[Curve], by_drawing: Sequence[Curve], path: Path, caption: str = ""
 ) -> None:
     """Errors against the number of features, both by doubling, and the line of 1/√r; medians and quartiles."""
-    figure, left, right = two_panels(caption)
+    figure, left, right = two_panels(caption, [curve.name for curve in (*by_spread, *by_drawing)])
     panels = (
         (left, "The sharper the attention, the harder", by_spread, 0),
         (right, "Orthogonal features and independent ones", by_drawing, len(by_spread)),

@@ -5,17 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from kotya.pictures.canvas import INK, save
-from kotya.pictures.lengths import Curve, draw_curve, name_curves, two_panels
+from kotya.pictures.lengths import Curve, colours_of, draw_curve, name_curves, two_panels
 
 
 def draw_cost(seconds: Sequence[Curve], memory: Sequence[Curve], path: Path, caption: str = "") -> None:
     """Milliseconds on the left, MiB on the right; both scales by doubling, so that a straight line is a power."""
-    figure, left, right = two_panels(caption)
+    names = dict.fromkeys(curve.name for curve in seconds)
+    figure, left, right = two_panels(caption, names)
+    colours = colours_of(names)
     panels = (
         (left, seconds, "Time, there and back", "milliseconds"),
         (right, memory, "Memory beside q, k and v", "MiB"),
     )
-    colours = {name: i for i, name in enumerate(dict.fromkeys(curve.name for curve in seconds))}
     for axis, curves, title, unit in panels:
         for curve in curves:
             draw_curve(axis, curve, colours[curve.name])

@@ -1,7 +1,7 @@
 """Two figures on length: BLEU against the length of the source (Bahdanau, Cho and Bengio 2015, figure 2), and the time
 an encoder takes to read one sentence against its length."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kotya.pictures.canvas import FAINT, INK, RULE, legible, new_figure, save
+from kotya.pictures.fonts import width as columns_of
 
 COLOURS = ("#1d5c7a", "#bc4b51", "#c9a227", "#5b8e7d", "#8e6c9e", "#d17a3f", "#6b7a88", "#3f9aa3")
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "h")
@@ -31,9 +32,9 @@ class Curve:
 
 def draw_lengths(quality: Sequence[Curve], times: Sequence[Curve], path: Path, caption: str = "") -> None:
     """Draw BLEU against words on the left, milliseconds against pieces on the right; a colour is a model."""
-    figure, left, right = two_panels(caption)
     names = dict.fromkeys(curve.name for curve in [*quality, *times])
-    colours = {name: i % len(COLOURS) for i, name in enumerate(names)}
+    figure, left, right = two_panels(caption, names)
+    colours = colours_of(names)
     for curve in quality:
         draw_curve(left, curve, colours[curve.name])
     for curve in times:
@@ -45,17 +46,24 @@ def draw_lengths(quality: Sequence[Curve], times: Sequence[Curve], path: Path, c
     save(figure, path)
 
 
-def two_panels(caption: str) -> tuple[Any, Any, Any]:
-    """A figure, two axes side by side in it, and a line below them."""
-    figure = new_figure(WIDTH, HEIGHT)
-    left, right = add_panel(figure, LEFT), add_panel(figure, LEFT + PANEL + BESIDE + LEFT)
-    figure.text(LEFT / WIDTH, 0.16 / HEIGHT, legible(caption), fontsize=8, color=FAINT, va="center")
+def colours_of(names: Iterable[str]) -> dict[str, int]:
+    """Which look each has; they come again where there are more names than looks."""
+    return {name: i % len(COLOURS) for i, name in enumerate(names)}
+
+
+def two_panels(caption: str, names: Iterable[str]) -> tuple[Any, Any, Any]:
+    """A figure, two axes side by side in it with room beside them for the names of curves, and a line below."""
+    beside = max(BESIDE, 0.3 + 0.09 * max(map(columns_of, names), default=0))
+    width = WIDTH + 2 * (beside - BESIDE)
+    figure = new_figure(width, HEIGHT)
+    left, right = add_panel(figure, LEFT, width), add_panel(figure, LEFT + PANEL + beside + LEFT, width)
+    figure.text(LEFT / width, 0.16 / HEIGHT, legible(caption), fontsize=8, color=FAINT, va="center")
     return figure, left, right
 
 
-def add_panel(figure: Any, x: float) -> Any:
-    """An axis with room below, and beside it for the names of the curves."""
-    axis = figure.add_axes((x / WIDTH, BOTTOM / HEIGHT, PANEL / WIDTH, DEEP / HEIGHT))
+def add_panel(figure: Any, x: float, width: float) -> Any:
+    """An axis with room below, in a figure of that width."""
+    axis = figure.add_axes((x / width, BOTTOM / HEIGHT, PANEL / width, DEEP / HEIGHT))
     axis.tick_params(colors=INK, length=3, labelsize=9)
     for side, spine in axis.spines.items():
         spine.set_color(RULE)

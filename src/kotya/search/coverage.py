@@ -18,6 +18,9 @@ from kotya.models.seq2seq import Memory, Seq2Seq
 from kotya.search.ensemble import Ensemble
 from kotya.search.hypothesis import Roles
 
+_LEAST = 1e-6
+"""What a source position outside every window of local attention counts as having got."""
+
 
 class Coverage:
     """β and what is needed to look at the attention."""
@@ -37,7 +40,7 @@ class Coverage:
                 for model, memory in zip(self.ensemble.models, memories, strict=True)
             ]
         ).mean(0)
-        return self.beta * float(attention.sum(0).clamp(max=1.0).log().sum())
+        return self.beta * float(attention.sum(0).clamp(_LEAST, 1.0).log().sum())
 
 
 def cross_attention(

@@ -1,7 +1,8 @@
 """A text or a pair as an encoder reads it: [CLS] A [SEP], [CLS] A [SEP] B [SEP], within the length it can read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +30,13 @@ class Encoded:
 
 def encode(vocabulary: Vocabulary, texts: Sequence[Sequence[str]], longest: int) -> list[Encoded]:
     """Texts (one each) or pairs (two each) as sequences of at most `longest` pieces, special ones counted."""
-    sides = [vocabulary.encode_batch([sides[index] for sides in texts]) for index in range(len(texts[0]))]
-    return [fit(vocabulary, list(pieces), longest) for pieces in zip(*sides, strict=True)]
+    return [fit(vocabulary, pieces, longest) for pieces in _pieces(vocabulary, texts)]
+
+
+def _pieces(vocabulary: Vocabulary, texts: Sequence[Sequence[str]]) -> Iterator[list[list[int]]]:
+    """Of every text or pair its sides' pieces; texts and pairs may stand among each other."""
+    encoded = iter(vocabulary.encode_batch([side for sides in texts for side in sides]))
+    return (list(islice(encoded, len(sides))) for sides in texts)
 
 
 def fit(vocabulary: Vocabulary, texts: Sequence[list[int]], longest: int) -> Encoded:
@@ -64,8 +70,7 @@ def windows(
     Then the last text is read in windows that begin `stride` pieces apart, together reaching its end; the first of a
     pair is in all of them, cut where it leaves less than half the room to a second text that is longer than that.
     """
-    sides = [vocabulary.encode_batch([sides[index] for sides in texts]) for index in range(len(texts[0]))]
-    return [_windows(vocabulary, list(pieces), longest, stride) for pieces in zip(*sides, strict=True)]
+    return [_windows(vocabulary, pieces, longest, stride) for pieces in _pieces(vocabulary, texts)]
 
 
 def _windows(
