@@ -1,5 +1,7 @@
 """Word alignments: the attention of a forced pass, joined to words by the book, whatever stands beside it."""
 
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -148,6 +150,26 @@ def test_a_pair_does_not_depend_on_its_neighbours(tmp_path: Path, model: Any) ->
     for pair, one in zip(PAIRS, together, strict=True):
         [alone] = translator.align([pair])
         np.testing.assert_allclose(one.weights, alone.weights, atol=1e-5)
+
+
+def test_answers_come_while_the_input_is_open(translator: Translator) -> None:
+    aligner = translator.aligner()
+    for answers in (
+        aligner.align,
+        lambda pairs: symmetrized(aligner, aligner, pairs, "union"),
+        lambda pairs: translator.score(pairs),
+    ):
+        gate, closed = threading.Event(), []
+
+        def typed(gate: threading.Event = gate, closed: list[bool] = closed) -> Iterator[tuple[str, str]]:
+            yield "red blue", "blue red"
+            closed.append(not gate.wait(30))
+
+        first = iter(answers(typed()))
+        next(first)
+        assert not closed
+        gate.set()
+        assert list(first) == []
 
 
 def test_an_unknown_piece_is_of_the_word_before_it() -> None:

@@ -76,7 +76,7 @@ def encode(
     opened = open_vocabulary(vocabulary, "source")
     for number, line in enumerate(read_input(file)):
         encoded = opened.sample(line, dropout, seed, epoch=0, example=number)
-        print(*(encoded if ids else opened.pieces(encoded)))
+        print(*(encoded if ids else opened.pieces(encoded)), flush=True)
 
 
 @app.command()
@@ -100,7 +100,7 @@ def decode(
             numbers = read_ids(line, len(opened)) if ids else opened.ids(line.split())
         except KotyaError as error:
             raise KotyaError(f"{file or 'standard input'}:{number}: {error}") from None
-        print(opened.decode(numbers))
+        print(opened.decode(numbers), flush=True)
 
 
 @app.command()

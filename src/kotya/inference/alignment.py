@@ -8,7 +8,7 @@ Nothing of this rides through search: a translation is found first, then read ag
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, tee
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kotya.attention.reading import Reading, read, watch
-from kotya.inference.windows import windows
+from kotya.inference.arriving import arriving
 from kotya.search.ensemble import Ensemble
 from kotya.text.alignments import Links
 from kotya.text.longest import check_length
@@ -97,17 +97,17 @@ class Aligner:
         self.ensemble, self.reading = ensemble, reading
         self.source, self.target = vocabularies
 
-    def align(self, pairs: Iterable[tuple[str, str]]) -> Iterator[WordAlignment]:
-        """The alignment of every pair, in their order.
+    def align(self, pairs: Iterable[tuple[str, str]], *, first: int = 1) -> Iterator[WordAlignment]:
+        """The alignment of every pair, in their order, as they come; `first` is the number of the first.
 
         Raises KotyaError for a side of more than 4,096 pieces, after the alignments of the pairs before it.
         """
-        for window in windows(self._sides(pairs), _WINDOW):
-            yield from self.read(window)
+        for some in arriving(self._sides(pairs, first), _WINDOW):
+            yield from self.read(some)
 
-    def _sides(self, pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[Side, Side]]:
+    def _sides(self, pairs: Iterable[tuple[str, str]], first: int) -> Iterator[tuple[Side, Side]]:
         """Pairs in pieces."""
-        for number, (one, two) in enumerate(pairs, start=1):
+        for number, (one, two) in enumerate(pairs, start=first):
             [source], [target] = Side.of_texts(self.source, [one]), Side.of_texts(self.target, [two])
             check_length(source.ids, f"the source of pair {number}")
             check_length(target.ids, f"the target of pair {number}")
@@ -197,11 +197,13 @@ def symmetrized(
 
     The weights remain those of `forward`.
     """
-    here, there = tee(pairs)
-    turned = reverse.align((target, source) for source, target in there)
-    for one, other in zip(forward.align(here), turned, strict=True):
-        backward = frozenset((source, target) for target, source in other.links)
-        yield replace(one, links=symmetrize(one.links, backward, heuristic))
+    first = 1
+    for some in arriving(pairs, _WINDOW):
+        turned = reverse.align([(target, source) for source, target in some], first=first)
+        for one, other in zip(forward.align(some, first=first), turned, strict=True):
+            backward = frozenset((source, target) for target, source in other.links)
+            yield replace(one, links=symmetrize(one.links, backward, heuristic))
+        first += len(some)
 
 
 def fitting(pairs: Sequence[tuple[Side, Side]]) -> int:

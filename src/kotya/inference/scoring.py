@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kotya.inference.windows import windows
+from kotya.inference.arriving import arriving
 from kotya.search.coverage import Coverage
 from kotya.search.ensemble import Ensemble, mixed
 from kotya.search.hypothesis import Roles
@@ -35,7 +35,7 @@ def score_pairs(
 ) -> Iterator[Scored]:
     """Every target, as ids without begin and end, given its source. Raises Fault for a probability that is NaN."""
     number = 0
-    for window in windows(pairs, _WINDOW):
+    for window in arriving(pairs, _WINDOW):
         order = sorted(range(len(window)), key=lambda i: (len(window[i][1]), len(window[i][0])))
         found: dict[int, Scored] = {}
         while order:
