@@ -84,8 +84,8 @@ def recipe_for(
             "epochs": epochs,
             "learning_rate": size.learning_rate,
             "schedule": "cosine",
-            "warmup": max(50, min(4000, updates // 10)) if base is None else 0.1,
-            "evaluate_every": max(50 if base is None else 10, min(2000, updates // 20)),
+            "warmup": max(50, min(4000, updates // 10)),
+            "evaluate_every": max(50, min(2000, updates // 20)),
             "average": 5,
             "patience": 10,
         },
@@ -97,7 +97,11 @@ def recipe_for(
         adapting = any(override.startswith("adapt") for override in overrides)
         del content["vocabulary"], content["model"]
         content["base"] = str(base)
-        content["training"] |= {"learning_rate": 1e-3 if adapting else 2e-4}
+        content["training"] |= {
+            "learning_rate": 1e-3 if adapting else 2e-4,
+            "warmup": 0.1,
+            "evaluate_every": max(10, min(2000, updates // 20)),
+        }
         chosen = f"{base} is tuned, {TUNING_EPOCHS} epochs"
     if dev is not None:
         content["data"]["dev"] = {"source": str(dev[0].absolute()), "target": str(dev[1].absolute())}
