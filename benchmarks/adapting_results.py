@@ -5,10 +5,10 @@
     python benchmarks/adapting_results.py --translators          a LoRA and full tuning on hotel descriptions
     python benchmarks/adapting_results.py --trial 3              three updates a cell, in a folder of its own
 
-MiniLM is tuned by the recipes in recipes/bert/, whatever the way with the epochs and batches of finetuning.py, whose
-cells are those of full tuning; learning rates are multiples of the recipe's, said in WAYS. A cell is a run. Finished
-ones are kept as JSON in runs/adapting/, so that the same command goes on where it was stopped; the tables there are
-written anew after each.
+MiniLM is tuned by the recipes in recipes/bert/, whatever the way with their epochs and batches; learning rates are
+multiples of the recipe's, said in WAYS. Cells of full tuning are those of finetuning.py. A cell is a run. Finished ones
+are kept as JSON in runs/adapting/, so that the same command goes on where it was stopped; the tables there are written
+anew after each.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from safetensors import safe_open
 
 import finetuning
 import machine
+from cells import WRITING, run_all
 from kotya import recipe as recipes
 from kotya.folder import WEIGHTS
 
@@ -49,6 +51,8 @@ WAYS = {
     "head": Way(("adapt.kind=head",), 20),
 }
 TRANSLATORS = ("transformer", "bahdanau")
+TRANSLATOR_WAYS = ("base", "lora", "full")
+TRANSLATOR_RECIPES = ROOT / "recipes" / "rus-eng"
 DOMAINS = ("rus-eng", "hotels-ru-en")
 
 
@@ -61,17 +65,28 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=[1, 2, 3])
     parser.add_argument("--translators", nargs="*", choices=TRANSLATORS, help="those or some, not the sets")
     parser.add_argument("--trial", type=int, help="so many updates a cell, to see that all of it runs")
+    parser.add_argument("--jobs", type=int, default=1, help="cells at a time: more for a GPU, or many cores")
     chosen = parser.parse_args()
     folder = ROOT / "runs" / ("adapting-trial" if chosen.trial else "adapting")
     folder.mkdir(parents=True, exist_ok=True)
-    for seed in chosen.seeds:
-        if chosen.translators is not None:
-            for model in chosen.translators or TRANSLATORS:
-                translator(folder, model, seed, chosen.trial)
-            continue
-        for name in chosen.sets:
-            for way in chosen.ways:
-                tuning(folder, name, way, seed, chosen.trial)
+    if chosen.translators is not None:
+        models = chosen.translators or TRANSLATORS
+        for model in models:
+            translator_base(folder, model, chosen.trial)
+        work = [
+            partial(translator, folder, model, way, seed, chosen.trial)
+            for seed in chosen.seeds
+            for model in models
+            for way in TRANSLATOR_WAYS
+        ]
+    else:
+        work = [
+            partial(tuning, folder, name, way, seed, chosen.trial)
+            for seed in chosen.seeds
+            for name in chosen.sets
+            for way in chosen.ways
+        ]
+    run_all(work, chosen.jobs)
 
 
 # ── MiniLM ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -93,7 +108,8 @@ def tuning(folder: Path, name: str, way: str, seed: int, trial: int | None) -> N
         changes = [*WAYS[way].changes, f"base={base}", f"training.learning_rate={rate}"]
         found = finetuning.trained(run, one.file, [*changes, *one.settings(seed, trial)])
     keep(path, {**found, "set": name, "way": way, "seed": seed, **weighed(run, base)})
-    (folder / "table.md").write_text(table(folder), encoding="utf-8")
+    with WRITING:
+        (folder / "table.md").write_text(table(folder), encoding="utf-8")
 
 
 def weighed(run: Path, base: Path) -> dict[str, float]:
@@ -156,29 +172,34 @@ def table(folder: Path) -> str:
 # ── Translators ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def translator(folder: Path, model: str, seed: int, trial: int | None) -> None:
-    """The base, the base with a LoRA, and the base tuned whole: BLEU of each in both domains."""
-    places = ROOT / "recipes" / "rus-eng"
-    base = ROOT / "runs" / "rus-eng" / model
-    if trial:
-        base = folder / f"base-{model}"
+def translator_base(folder: Path, model: str, trial: int | None) -> Path:
+    """What is tuned: of the ladder, or in a trial one of a few updates."""
+    if trial is None:
+        base = ROOT / "runs" / "rus-eng" / model
         if not (base / WEIGHTS).exists():
-            finetuning.trained(base, places / f"{model}.yaml", in_short(folder, "rus-eng", trial))
-    elif not (base / WEIGHTS).exists():
-        sys.exit(f"no {base}: kotya train recipes/rus-eng/{model}.yaml")
-    for way in ("base", "lora", "full"):
-        run = base if way == "base" else folder / f"{model}.{way}.{seed}"
-        path = folder / f"{model}.{way}.{seed}.json"
-        if path.exists():
-            continue
-        found: dict[str, Any] = {}
-        if way != "base":
-            changes = [f"base={base}", f"training.seed={seed}", *in_short(folder, "hotels-ru-en", trial)]
-            found = finetuning.trained(run, places / f"adapt-{model}-{way}.yaml", changes) | weighed(
-                run, base
-            )
-        bleu = {domain: measured(run, texts(folder, domain, "test", trial)) for domain in DOMAINS}
-        keep(path, {"model": model, "way": way, "seed": seed, **found, "bleu": bleu})
+            sys.exit(f"no {base}: kotya train recipes/rus-eng/{model}.yaml")
+        return base
+    base = folder / f"base-{model}"
+    if not (base / WEIGHTS).exists():
+        finetuning.trained(base, TRANSLATOR_RECIPES / f"{model}.yaml", in_short(folder, "rus-eng", trial))
+    return base
+
+
+def translator(folder: Path, model: str, way: str, seed: int, trial: int | None) -> None:
+    """The base as it is, with a LoRA, or tuned whole: BLEU in both domains."""
+    path = folder / f"{model}.{way}.{seed}.json"
+    if path.exists():
+        return
+    base = run = translator_base(folder, model, trial)
+    found: dict[str, Any] = {}
+    if way != "base":
+        run = folder / path.stem
+        changes = [f"base={base}", f"training.seed={seed}", *in_short(folder, "hotels-ru-en", trial)]
+        found = finetuning.trained(run, TRANSLATOR_RECIPES / f"adapt-{model}-{way}.yaml", changes)
+        found |= weighed(run, base)
+    bleu = {domain: measured(run, texts(folder, domain, "test", trial)) for domain in DOMAINS}
+    keep(path, {"model": model, "way": way, "seed": seed, **found, "bleu": bleu})
+    with WRITING:
         (folder / "translators.md").write_text(translators(folder), encoding="utf-8")
 
 
@@ -222,7 +243,7 @@ def translators(folder: Path) -> str:
         "|---|---|" + "---|" * (len(DOMAINS) + 3),
     ]
     for model in TRANSLATORS:
-        for way in ("base", "lora", "full"):
+        for way in TRANSLATOR_WAYS:
             some = [cell for cell in cells if cell.get("model") == model and cell["way"] == way]
             if not some:
                 continue

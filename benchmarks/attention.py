@@ -58,6 +58,9 @@ FORMS = {
 """And the roles in which they are measured."""
 
 
+CPU = torch.device("cpu")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -149,7 +152,7 @@ def beside(kind: str, length: int, rounds: int, names: list[str] | None = None) 
     found = {}
     for name, call in peers().KINDS[kind](length, names).items():
         back = functools.partial(peers().backward, call)
-        found[name] = (*peers().times(call, rounds), peak_memory(back) / 2**20)
+        found[name] = (*peers().times(call, rounds), peak_memory(back, CPU) / 2**20)
     others = {name: took for name, took in found.items() if name.startswith("transformers")}
     for name, (forward, both) in peers().in_own_process(kind, length, rounds, names).items():
         alone = name.replace("transformers", "as it comes")
@@ -216,7 +219,7 @@ def measured(text: str, role: str, length: int, rounds: int) -> tuple[float, flo
         return form.packed(query, key, value, packing, causal=role == CAUSAL, dropout=0.0)
 
     forward, both = timed(read, [query, key, value], gradient, rounds)
-    memory = peak_memory(lambda: torch.autograd.grad(read(), (query, key, value), gradient))
+    memory = peak_memory(lambda: torch.autograd.grad(read(), (query, key, value), gradient), CPU)
     return forward, both, memory / 2**20
 
 

@@ -6,8 +6,8 @@
 
 A cell is a run of one side on one set with one seed. Finished ones are kept as JSON in runs/finetuning/, so that the
 same command goes on where it was stopped; the table there is written anew after each. Both sides read the recipe in
-recipes/bert/ for all but the number of epochs, evaluate after every epoch and keep the best, measured by the same code
-(kotya.metrics). Epochs are fewer than the recipes': three seeds of two sides should take hours, not days, of two cores.
+recipes/bert/, evaluate after every epoch and keep the best, measured by the same code (kotya.metrics). All of it
+is days of two cores, and a quarter of an hour of a GPU with `--jobs 16`.
 """
 
 import argparse
@@ -20,15 +20,16 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
 
 import bert_texts
 import machine
 import peers
+from cells import WRITING, run_all
 from kotya import recipe as recipes
+from kotya.folder import find_device
 from kotya.training.precision import resolve
 
 HERE = Path(__file__).parent
@@ -40,7 +41,6 @@ RECIPES = ROOT / "recipes" / "bert"
 class Set:
     name: str
     metric: str
-    epochs: int
     base: str = "minilm"
     """minilm, or a recipe of recipes/bert that is run first."""
     recipe: str = ""
@@ -54,23 +54,22 @@ class Set:
 
     def settings(self, seed: int, trial: int | None) -> list[str]:
         """What the recipe is changed by."""
-        length = short(trial) or [f"training.epochs={self.epochs}"]
-        return [*self.changes, f"training.seed={seed}", *length]
+        return [*self.changes, f"training.seed={seed}", *short(trial)]
 
 
 FEW = ("data.train=sst2/train.tsv", "training.learning_rate=2e-4")
 SETS = (
-    Set("mrpc", "accuracy", 3),
-    Set("sick", "Pearson", 3),
-    Set("wnut17", "F1", 4),
-    Set("trecqa", "MAP", 1),
-    Set("wikiqa", "MAP", 1),
-    Set("conll2003", "F1", 2),
-    Set("sst2", "accuracy", 1),
-    Set("nerel", "F1", 6, base="russian"),
+    Set("mrpc", "accuracy"),
+    Set("sick", "Pearson"),
+    Set("wnut17", "F1"),
+    Set("trecqa", "MAP"),
+    Set("wikiqa", "MAP"),
+    Set("conll2003", "F1"),
+    Set("sst2", "accuracy"),
+    Set("nerel", "F1", base="russian"),
     # whether pretraining is worth it: SST-2's 6,920 sentences, from WikiText-2 and from nothing
-    Set("sst2, pretrained", "accuracy", 3, "wikitext2", "sst2", FEW, ("kotya",)),
-    Set("sst2, from nothing", "accuracy", 3, "", "sst2", FEW, ("kotya",)),
+    Set("sst2, pretrained", "accuracy", "wikitext2", "sst2", FEW, ("kotya",)),
+    Set("sst2, from nothing", "accuracy", "", "sst2", FEW, ("kotya",)),
 )
 
 
@@ -82,16 +81,21 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=[1, 2, 3])
     parser.add_argument("--sides", nargs="*", choices=["kotya", "transformers"])
     parser.add_argument("--trial", type=int, help="so many updates a cell, to see that all of it runs")
+    parser.add_argument("--jobs", type=int, default=1, help="cells at a time: more for a GPU, or many cores")
     chosen = parser.parse_args()
     folder = ROOT / "runs" / ("finetuning-trial" if chosen.trial else "finetuning")
     folder.mkdir(parents=True, exist_ok=True)
-    for seed in chosen.seeds:
-        for one in SETS:
-            if chosen.sets and one.name not in chosen.sets:
-                continue
-            for side in one.sides:
-                if not chosen.sides or side in chosen.sides:
-                    cell(folder, one, side, seed, chosen.trial)
+    run_all(
+        [
+            partial(cell, folder, one, side, seed, chosen.trial)
+            for seed in chosen.seeds
+            for one in SETS
+            if not chosen.sets or one.name in chosen.sets
+            for side in one.sides
+            if not chosen.sides or side in chosen.sides
+        ],
+        chosen.jobs,
+    )
 
 
 def cell(folder: Path, one: Set, side: str, seed: int, trial: int | None) -> dict[str, Any]:
@@ -107,8 +111,9 @@ def cell(folder: Path, one: Set, side: str, seed: int, trial: int | None) -> dic
             assert base is not None
             found = transformers(folder / name, one.file, base, settings)
         content = {"set": one.name, "side": side, "seed": seed, **found, "machine": machine.describe()}
-        path.write_text(json.dumps(content), encoding="utf-8")
-        (folder / "table.md").write_text(table(folder), encoding="utf-8")
+        with WRITING:
+            path.write_text(json.dumps(content), encoding="utf-8")
+            (folder / "table.md").write_text(table(folder), encoding="utf-8")
     finished: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return finished
 
@@ -120,12 +125,13 @@ def short(trial: int | None) -> list[str]:
 def base_folder(folder: Path, name: str, trial: int | None) -> Path:
     """MiniLM as an import, or a model that is pretrained here, once."""
     path = folder / f"base-{name}"
-    if name == "minilm":
-        if not path.exists():
-            command("import", bert_texts.model_folder(), path)
-    elif not (folder / f"base-{name}.json").exists():
-        found = trained(path, RECIPES / f"{name}.yaml", short(trial))
-        (folder / f"base-{name}.json").write_text(json.dumps(found), encoding="utf-8")
+    with WRITING:
+        if name == "minilm":
+            if not path.exists():
+                command("import", bert_texts.model_folder(), path)
+        elif not (folder / f"base-{name}.json").exists():
+            found = trained(path, RECIPES / f"{name}.yaml", short(trial))
+            (folder / f"base-{name}.json").write_text(json.dumps(found), encoding="utf-8")
     return path
 
 
@@ -183,12 +189,14 @@ def command(*words: object) -> None:
 def transformers(run: Path, file: Path, base: Path, changes: list[str]) -> dict[str, Any]:
     """The same by its Trainer, in the peers' environment, from the same weights in its own form."""
     theirs = base.with_name(f"{base.name}-huggingface")
-    if not theirs.exists():
-        command("export", base, theirs, "--to", "huggingface")
+    with WRITING:
+        if not theirs.exists():
+            command("export", base, theirs, "--to", "huggingface")
     recipe = recipes.read(file, changes)
     data: Any = recipe.data
     root = recipe.data_root().absolute()
-    bf16, _ = resolve(recipe.training.precision, torch.device("cpu"))
+    device = find_device("auto")
+    bf16, _ = resolve(recipe.training.precision, device)
     job = {
         "task": recipe.task,
         "train": [str(root / one) for one in data.train],
@@ -197,10 +205,12 @@ def transformers(run: Path, file: Path, base: Path, changes: list[str]) -> dict[
         "numbers": getattr(data, "labels", None) == "numbers",
         "training": recipe.training.model_dump(mode="json"),
         "bf16": bf16,
+        "cpu": device.type == "cpu",
         "model": str(theirs),
         "run": str(run),
     }
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT / "src")}
+    path = os.pathsep.join(filter(None, (str(ROOT / "src"), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": path}
     print(f"{time.strftime('%H:%M')} {run.name}", file=sys.stderr, flush=True)
     began = time.perf_counter()
     done = subprocess.run(

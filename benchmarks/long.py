@@ -21,11 +21,13 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import bert_texts
 import machine
+from cells import WRITING, run_all
 from kotya import folder as folders
 from kotya import recipe as recipes
 from kotya.text.corpus import read_lines
@@ -140,14 +142,20 @@ def main() -> None:
     parser.add_argument("--cells", nargs="*", help="by name; all by default")
     parser.add_argument("--seeds", nargs="*", type=int, default=[1])
     parser.add_argument("--trial", type=int, help="so many updates a cell, on a few texts")
+    parser.add_argument("--jobs", type=int, default=1, help="cells at a time: more for a GPU, or many cores")
     chosen = parser.parse_args()
     place = Place(ROOT / "runs" / ("long-trial" if chosen.trial else "long"), chosen.trial)
     place.folder.mkdir(parents=True, exist_ok=True)
-    for seed in chosen.seeds:
-        for name in chosen.tasks:
-            for one in TASKS[name].cells:
-                if not chosen.cells or one in chosen.cells:
-                    cell(place, name, one, seed)
+    for name in chosen.tasks:  # one after the other: a later one may begin with what an earlier one learned
+        run_all(
+            [
+                partial(cell, place, name, one, seed)
+                for seed in chosen.seeds
+                for one in TASKS[name].cells
+                if not chosen.cells or one in chosen.cells
+            ],
+            chosen.jobs,
+        )
     print((place.folder / "tables.md").read_text(encoding="utf-8"))
 
 
@@ -160,7 +168,8 @@ def cell(place: Place, name: str, one: str, seed: int) -> Path:
         print(f"{time.strftime('%H:%M')} {run.name}", file=sys.stderr, flush=True)
         file = RECIPES / f"{task.recipe}.yaml"
         changes = [*task.changes, *task.cells[one], f"training.seed={seed}"]
-        changes += texts(place, recipes.read(file, task.changes))
+        with WRITING:
+            changes += texts(place, recipes.read(file, task.changes))
         if task.base == "minilm":
             changes.append(f"base={base_folder(place)}")
         elif task.base is not None:
@@ -175,7 +184,8 @@ def cell(place: Place, name: str, one: str, seed: int) -> Path:
             metrics["bits"] = bits(run, recipes.read(file, changes), metrics["nll"])
         content = {"task": name, "cell": one, "seed": seed, "metrics": metrics, "seconds": round(seconds, 1)}
         path.write_text(json.dumps({**content, "machine": machine.describe()}), encoding="utf-8")
-    (place.folder / "tables.md").write_text(tables(place.folder), encoding="utf-8")
+    with WRITING:
+        (place.folder / "tables.md").write_text(tables(place.folder), encoding="utf-8")
     return run
 
 
@@ -186,8 +196,9 @@ def updates(count: int) -> list[str]:
 def base_folder(place: Place) -> Path:
     """MiniLM, imported once."""
     path = place.folder / "base-minilm"
-    if not path.exists():
-        command("import", bert_texts.model_folder(), path)
+    with WRITING:
+        if not path.exists():
+            command("import", bert_texts.model_folder(), path)
     return path
 
 

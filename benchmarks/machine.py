@@ -3,7 +3,8 @@
 import os
 import platform
 import sys
-from importlib import metadata
+
+import torch
 
 
 def describe() -> str:
@@ -23,4 +24,5 @@ def describe() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     load = f"load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     python = f"Python {platform.python_version()}"
-    return f"{cores} cores of {model} ({features}); {python}, torch {metadata.version('torch')}; {sys.platform}; {load}"
+    gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
+    return f"{gpu}{cores} cores of {model} ({features}); {python}, torch {torch.__version__}; {sys.platform}; {load}"

@@ -49,7 +49,7 @@ def main() -> None:
         lr_scheduler_type=settings["schedule"],
         bf16=job["bf16"],
         seed=settings["seed"],
-        use_cpu=True,
+        use_cpu=job["cpu"],
         eval_strategy="steps" if settings["updates"] else "epoch",
         eval_steps=settings["updates"],
         save_strategy="no",

@@ -8,6 +8,8 @@ os.environ["OMP_NUM_THREADS"] = (
     "1"  # of processes that tests start, too; a second thread gains nothing at these sizes
 )
 
+os.environ.setdefault("KOTYA_DEVICE", "cpu")  # promises that are bit for bit are the CPU's
+
 import pytest
 import torch
 

@@ -128,6 +128,15 @@ def test_a_device_that_is_not_there(tmp_path: Path) -> None:
             folder.load(tmp_path / "model", device=name)
 
 
+def test_the_device_is_a_gpu_where_there_is_one_unless_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KOTYA_DEVICE", "warp")
+    with pytest.raises(KotyaError, match="there is no device 'warp' here"):
+        folder.find_device("auto")
+    assert folder.find_device("cpu").type == "cpu"
+    monkeypatch.delenv("KOTYA_DEVICE")
+    assert folder.find_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
     model = write(tmp_path / "model")
     path = tmp_path / "model" / folder.WEIGHTS

@@ -370,7 +370,12 @@ def _materialise(model: nn.Module, tensors: dict[str, Tensor]) -> None:
 
 
 def find_device(name: str) -> torch.device:
-    """A device by name: the CPU or an accelerator. Raises KotyaError where this machine has none such that computes."""
+    """A device by name: the CPU or an accelerator. Raises KotyaError where this machine has none such that computes.
+
+    `auto` is what KOTYA_DEVICE names, else a GPU of CUDA's or ROCm's where there is one, else the CPU.
+    """
+    if name == "auto":
+        name = os.environ.get("KOTYA_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     kinds = [accelerator.type] if accelerator is not None else []
     numbered = [f"{kind}:{number}" for kind in kinds for number in range(torch.accelerator.device_count())]

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kotya.attention import linear
 from kotya.attention.forms import Linear
 from kotya.attention.linear import (
     Elu,
@@ -81,6 +82,22 @@ def test_the_formula(features: FeatureMap, role: str) -> None:
         mask = mask * torch.ones(queries, keys).tril()
     output = attend_linear(*inputs, features, causal=role == "causal", lengths=lengths)
     check_equal(output, written_out(*inputs, features, mask), inputs)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_chunks_of_many_blocks_change_nothing(
+    features: FeatureMap, causal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU: a whole text at once, of more than two blocks and a piece."""
+    inputs = tensors(300, 300)
+    results = []
+    for device in ("cpu", "gpu"):
+        if device == "gpu":
+            monkeypatch.setattr(linear, "_chunks", lambda x, *_, **__: [slice(0, x.shape[1])])
+        output = attend_linear(*inputs, features, causal=causal, lengths=torch.tensor([300, 170]))
+        results.append((output, *torch.autograd.grad(output.sin().sum(), inputs)))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("causal", [False, True])

@@ -52,7 +52,25 @@ def test_what_a_text_does_not_reach_does_not_matter(pattern: Pattern, length: in
 
 
 @settings(deadline=None)
-@given(patterns, patterns, st.integers(4, 30))
+@given(patterns, patterns, st.integers(4, 30), st.booleans())
+def test_what_wide_queries_see_is_said_more_simply(
+    one: Pattern, other: Pattern, length: int, causal: bool
+) -> None:
+    for pattern in (one | other, one & other):
+        bound = (pattern & Causal() if causal else pattern).bind(length, length, layer=1, head=2)
+        simple = bound.pattern.widely(bound.place).bind(length, length, layer=1, head=2)
+        wide = list(bound.pattern.wide(bound.place))
+        assert torch.equal(simple.mask()[wide], bound.mask()[wide])
+
+
+def test_a_mask_of_wide_queries_is_made_where_they_miss_something_alone() -> None:
+    place = PRESETS["bigbird"].bind(1000, 1000).place
+    assert PRESETS["bigbird"].widely(place) == Full()
+    assert (PRESETS["bigbird"] & Causal()).widely(place) == Causal()
+
+
+@settings(deadline=None)
+@given(patterns, patterns, st.integers(0, 40))
 def test_union_and_intersection(one: Pattern, other: Pattern, length: int) -> None:
     a, b = (pattern.bind(length, length).mask() for pattern in (one, other))
     assert torch.equal((one | other).bind(length, length).mask(), a | b)

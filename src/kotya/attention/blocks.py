@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from kotya.attention.kernels import exact_type
-from kotya.attention.patterns import Pattern
+from kotya.attention.patterns import Full, Pattern
 from kotya.attention.plan import Plan, Step, plan
 from kotya.dropout import dropout_mask
 
@@ -66,20 +66,23 @@ def attend_wide(
     if not len(key) or (found := _wide(pattern, query, key, cross, layer, heads)) is None:
         return output
     wide, seen = found
-    read = attend_dense(query.index_select(0, wide), key, value, None if bool(seen.all()) else seen, dropout)
+    read = attend_dense(query.index_select(0, wide), key, value, seen, dropout)
     return output.index_copy(0, wide, read)
 
 
 def _wide(
     pattern: Pattern, query: Tensor, key: Tensor, cross: bool, layer: int, heads: tuple[int, ...]
-) -> tuple[Int[Tensor, " wide"], Bool[Tensor, "#heads wide keys"]] | None:
-    """Which queries are wide, and what they see; None where there are none."""
-    layer, heads = pattern.drawers(layer, heads)
-    bounds = [pattern.bind(len(query), len(key), cross=cross, layer=layer, head=head) for head in heads]
-    places = pattern.wide(bounds[0].place)
+) -> tuple[Int[Tensor, " wide"], Bool[Tensor, "#heads wide keys"] | None] | None:
+    """Which queries are wide, and what they see, None where that is all; None where there are none."""
+    place = pattern.bind(len(query), len(key), cross=cross).place
+    places = pattern.wide(place)
     if not places:
         return None
-    wide = torch.tensor(places)
+    wide, pattern = torch.tensor(places), pattern.widely(place)
+    if isinstance(pattern, Full):
+        return wide.to(query.device), None
+    layer, heads = pattern.drawers(layer, heads)
+    bounds = [pattern.bind(len(query), len(key), cross=cross, layer=layer, head=head) for head in heads]
     seen = torch.stack([bound.allows(wide[:, None], torch.arange(len(key))) for bound in bounds])
     return wide.to(query.device), seen.to(query.device)
 
@@ -105,8 +108,9 @@ def sparse_weights(
         places, seen = found
         q, k = map(exact_type, wide or (query, key))
         scores = torch.einsum("qhd,khd->hqk", q.index_select(0, places), k) / math.sqrt(q.shape[2])
-        # where nothing is seen softmax is NaN
-        weights = scores.masked_fill(~seen, -torch.inf).softmax(2).nan_to_num(0.0)
+        if seen is not None:
+            scores = scores.masked_fill(~seen, -torch.inf)
+        weights = scores.softmax(2).nan_to_num(0.0)  # where nothing is seen softmax is NaN
         head, i, j = weights.nonzero(as_tuple=True)
         parts.append((torch.stack([head, places[i], j]), weights[head, i, j]))
     indices, values = (torch.cat(x, dim=-1) for x in zip(*parts, strict=True))

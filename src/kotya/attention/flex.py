@@ -41,9 +41,8 @@ def attend_flex(
     """One text, [queries, heads, size], all but its wide queries; see `attend_blocks`."""
     layer, heads = pattern.drawers(layer, heads)
     mask = block_mask(pattern, len(query), len(key), cross, layer, heads, query.device)
-    q, k, v = (x.transpose(0, 1)[None] for x in (query, key, value))
-    output: Tensor = _compiled()(q, k, v, block_mask=mask)
-    return output[0].transpose(0, 1)
+    output: Tensor = _compiled()(query, key, value, mask)
+    return output
 
 
 @cache
@@ -51,7 +50,14 @@ def _compiled() -> Any:
     # A graph a kind of pattern and of call; past the limit PyTorch would compute all pairs and say nothing.
     limit = torch._dynamo.config.recompile_limit
     torch._dynamo.config.recompile_limit = max(limit, _GRAPHS)
-    return torch.compile(flex_attention, dynamic=True, fullgraph=True)
+    return torch.compile(_attend, fullgraph=True)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: BlockMask) -> Tensor:
+    q, k, v = (x.transpose(0, 1)[None] for x in (query, key, value))
+    output = flex_attention(q, k, v, block_mask=mask)
+    assert isinstance(output, Tensor)
+    return output[0].transpose(0, 1)
 
 
 @lru_cache(64)
@@ -110,6 +116,8 @@ def _rule(pattern: Pattern, places: list[Place], device: torch.device) -> Rule:
     if isinstance(pattern, Window):
         dilation, queries, keys = pattern.dilation, place.queries, place.keys
         low, high = -pattern.left * dilation, pattern.right * dilation
+        if not place.cross and dilation == 1:
+            return lambda row, head, q, k: (k - q >= low) & (k - q <= high)
         if not place.cross:
             return lambda row, head, q, k: (k - q >= low) & (k - q <= high) & ((k - q) % dilation == 0)
         centre: Callable[[Tensor], Tensor] = lambda q: torch.clamp(q * keys // queries, max=keys - 1)  # noqa: E731

@@ -3,8 +3,8 @@
 out_i = φ(q_i)ᵀ S / φ(q_i)ᵀ z,   S = Σ_j φ(k_j) v_jᵀ,   z = Σ_j φ(k_j); for causal attention the sums end at i.
 
 Texts are read chunk by chunk, features and all, and once more for the gradients, so that nothing is kept but query,
-key, value and output. A causal chunk reads what came before it through the sums, itself through a triangle of scores.
-The sums are all that decoding keeps: their size does not grow.
+key, value and output. In causal attention a block of positions reads what came before it through the sums, itself
+through a triangle of scores. The sums are all that decoding keeps: their size does not grow.
 
 Features that are exponentials leave float32's range. So each is divided in the keys by e to its scale, the greatest
 exponent that it had so far, and multiplied by it in the queries, whose own sum is then taken out: it cancels. When a
@@ -38,10 +38,10 @@ Real = Bool[Tensor, "rows length"]
 Sums = Float[Tensor, "rows heads features value_size_and_1"]
 """S, and z in the last column."""
 
-_CHUNK = 128
-"""Positions in a causal chunk, and the fewest in others."""
-_CELLS = 2**17
-"""Features of a head in another chunk."""
+_BLOCK = 128
+"""Positions that see each other through a triangle of scores; the fewest in a chunk."""
+_CELLS, _ON_GPU = 2**17, 2**20
+"""Features of a head in a chunk: on a CPU what its cache holds, on a GPU what is work enough for one kernel."""
 _RISE = 40.0
 """In a causal chunk a scale rises by so much at most above the chunk's first key: denominators stay above e⁻⁴⁰."""
 _SMALLEST = 1e-30
@@ -224,7 +224,7 @@ class LinearCache:
         """The sums of whole texts."""
         rows, _, heads, size = value.shape
         cache = cls.empty(rows, heads, size, features, key.device)
-        for part in _chunks(key.shape[1], features):
+        for part in _chunks(key, features):
             k, scale = features.keys(key[:, part], cache.scale, _real(lengths, part))
             cache.raise_to(scale)
             cache.add(k, _with_ones(value, part))
@@ -263,7 +263,7 @@ class LinearCache:
     ) -> Float[Tensor, "rows heads length value_size_and_1"]:
         """Numerators and denominators of new positions at a raised scale; they are added."""
         self.raise_to(scale)
-        seen = (query @ key.transpose(2, 3)).tril_() @ value + query @ self.sums
+        seen = _up_to(query, key, value, self.sums)
         self.add(key, value)
         return seen
 
@@ -276,9 +276,41 @@ class LinearCache:
         return LinearCache(torch.cat([self.sums, other.sums]), torch.cat([self.scale, other.scale]))
 
 
-def _chunks(length: int, features: FeatureMap, *, causal: bool = False) -> list[slice]:
-    size = _CHUNK if causal else min(max(_CELLS // features.count, _CHUNK), 4 * _CHUNK)
+def _chunks(x: Texts, features: FeatureMap, *, causal: bool = False) -> list[slice]:
+    """Of the positions of x: of whole blocks, on a CPU of at most four, in causal attention of one."""
+    length, on_cpu = x.shape[1], x.device.type == "cpu"
+    blocks = max((_CELLS if on_cpu else _ON_GPU) // features.count // _BLOCK, 1)
+    size = (min(blocks, 1 if causal else 4) if on_cpu else blocks) * _BLOCK
     return [slice(start, min(start + size, length)) for start in range(0, length, size)]
+
+
+def _blocks(x: Tensor) -> Tensor:
+    """[rows, heads, chunk, size] → [rows, heads, blocks, block, size]; zeros behind the end."""
+    size = min(x.shape[2], _BLOCK)
+    blocks: Tensor = F.pad(x, (0, 0, 0, -x.shape[2] % size)).unflatten(2, (-1, size))
+    return blocks
+
+
+def _up_to(a: Tensor, b: Tensor, c: Tensor, sums: Tensor) -> Tensor:
+    """Row i is Σ_j≤i (a_i·b_j) c_j + a_i·sums, block by block; [rows, heads, chunk, size] each."""
+    x, y, z = map(_blocks, (a, b, c))
+    seen = (x @ y.transpose(3, 4)).tril_() @ z + x @ _running(y[:, :, :-1], z[:, :, :-1], sums)
+    return seen.flatten(2, 3)[:, :, : a.shape[2]]
+
+
+def _from_on(a: Tensor, b: Tensor, c: Tensor, sums: Tensor) -> Tensor:
+    """Row i is Σ_j≥i (a_i·b_j) c_j + a_i·sums."""
+    x, y, z = map(_blocks, (a, b, c))
+    after = _running(y[:, :, 1:].flip(2), z[:, :, 1:].flip(2), sums).flip(2)
+    seen = (x @ y.transpose(3, 4)).triu_() @ z + x @ after
+    return seen.flatten(2, 3)[:, :, : a.shape[2]]
+
+
+def _running(y: Tensor, z: Tensor, sums: Tensor) -> Tensor:
+    """`sums`, and block after block what they are with yᵀz of one more; [rows, heads, blocks and one, ...]."""
+    if not y.shape[2]:
+        return sums[:, :, None]
+    return torch.cat([sums[:, :, None], y.transpose(3, 4) @ z], dim=2).cumsum(2)
 
 
 def _causal_parts(
@@ -288,7 +320,7 @@ def _causal_parts(
 
     A chunk in which a later key would raise a scale so far that earlier ones vanish is cut in two, at need again.
     """
-    left = _chunks(key.shape[1], features, causal=True)[::-1]
+    left = _chunks(key, features, causal=True)[::-1]
     while left:
         part = left.pop()
         k, raised = features.keys(key[:, part], scale, _real(lengths, part))
@@ -336,7 +368,7 @@ class _Whole(torch.autograd.Function):
     ) -> Tensor:
         output = _empty_output(query, value)
         cache = LinearCache.of(key, value, features, lengths)
-        for part in _chunks(query.shape[1], features):
+        for part in _chunks(query, features):
             output[:, part] = cache.read(query[:, part], features)
         ctx.save_for_backward(query, key, value, output, lengths, cache.sums, cache.scale)
         ctx.features = features
@@ -350,14 +382,14 @@ class _Whole(torch.autograd.Function):
         features: FeatureMap = ctx.features
         by_query, by_key, by_value = (torch.empty_like(x) for x in (query, key, value))
         by_sums = torch.zeros_like(sums)
-        for part in _chunks(query.shape[1], features):
+        for part in _chunks(query, features):
             with torch.enable_grad():
                 x = _leaf(query, part)
                 q = features.queries(x, scale)
             g = _by_seen(gradient[:, part], output[:, part], q.detach() @ sums[..., -1:])
             (by_query[:, part],) = torch.autograd.grad(q, x, g @ sums.transpose(2, 3))
             by_sums += q.detach().transpose(2, 3) @ g
-        for part in _chunks(key.shape[1], features):
+        for part in _chunks(key, features):
             with torch.enable_grad():
                 x = _leaf(key, part)
                 k, _ = features.keys(x, scale, _real(lengths, part))
@@ -407,7 +439,7 @@ class _Causal(torch.autograd.Function):
             v = _with_ones(value, part)
             g = _by_seen(gradient[:, part], output[:, part], below[:, :, part])
             cache.raise_to(scale)
-            by_features = (g @ cache.sums.transpose(2, 3)).add_((g @ v.transpose(2, 3)).tril_() @ k)
+            by_features = _up_to(g, v, k, cache.sums.transpose(2, 3))
             (by_query[:, part],) = torch.autograd.grad(q, x, by_features)
             cache.add(k, v)
         by_sums, later = torch.zeros_like(cache.sums), cache.scale
@@ -419,10 +451,9 @@ class _Causal(torch.autograd.Function):
                 k, _ = features.keys(x, scale, _real(lengths, part))
             q, v = features.queries(query[:, part], scale), _with_ones(value, part)
             g = _by_seen(gradient[:, part], output[:, part], below[:, :, part])
-            by_features = (v @ by_sums.transpose(2, 3)).add_((v @ g.transpose(2, 3)).triu_() @ q)
+            by_features = _from_on(v, g, q, by_sums.transpose(2, 3))
             (by_key[:, part],) = torch.autograd.grad(k, x, by_features)
-            asked = (k.detach() @ q.transpose(2, 3)).triu_()
-            by_v = (k.detach() @ by_sums[..., :-1]).add_(asked @ g[..., :-1])
+            by_v = _from_on(k.detach(), q, g[..., :-1], by_sums[..., :-1])
             by_value[:, part] = by_v.transpose(1, 2)
             by_sums += q.transpose(2, 3) @ g
         return by_query, by_key, by_value, None, None

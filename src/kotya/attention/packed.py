@@ -251,6 +251,8 @@ def _text_by_text(
     dropout: float,
 ) -> Tensor:
     """Long texts, one after the other: each is work enough."""
+    if len(packing.lengths) == 1:
+        return patterns.attend(query, key, value, causal=causal, dropout=dropout)
     texts = zip(*(x.split(packing.lengths) for x in (query, key, value)), strict=True)
     return torch.cat([patterns.attend(q, k, v, causal=causal, dropout=dropout) for q, k, v in texts])
 

@@ -136,6 +136,10 @@ class Pattern(ABC):
         """A pattern that is the same for all queries but the wide ones, which see no share of all keys in it."""
         return self
 
+    def widely(self, place: Place) -> "Pattern":
+        """A pattern that is the same for the wide queries, and simpler where it can be."""
+        return self
+
     def proportional(self) -> bool:
         """Whether between two texts it stands in proportion to their lengths."""
         return False
@@ -327,6 +331,9 @@ class Global(Pattern):
     def narrow(self) -> "Pattern":
         return Seen(self)
 
+    def widely(self, place: Place) -> Pattern:
+        return Full()
+
     def reach(self) -> int | None:
         return 0
 
@@ -397,6 +404,13 @@ class _Two(Pattern):
 
     def narrow(self) -> Pattern:
         return type(self)(self.one.narrow(), self.other.narrow())
+
+    def widely(self, place: Place) -> Pattern:
+        for part, rest in ((self.one, self.other), (self.other, self.one)):
+            if {*rest.wide(place)} <= {*part.wide(place)}:
+                simple = part.widely(place)
+                return simple | rest if isinstance(self, Either) else simple & rest
+        return self
 
 
 class Either(_Two):

@@ -31,7 +31,7 @@ def align(
         Path | None, typer.Option(help="Draw it too: .png, .svg or .pdf of one pair, .html of any number.")
     ] = None,
     base: Base = None,
-    device: Device = "cpu",
+    device: Device = "auto",
     allow_code: AllowCode = False,
     precision: Precision = "float32",
 ) -> None:

@@ -19,7 +19,7 @@ def benchmark(
         list[int] | None, typer.Option(min=1, help="Lines given at once, several times; 1, 16 and 256.")
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Runs, of which the median counts.")] = 3,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
+    device: Annotated[str, typer.Option(help="auto: a GPU where there is one; cpu, cuda, cuda:1 …")] = "auto",
     allow_code: AllowCode = False,
     json_output: Annotated[bool, typer.Option("--json", help="JSON on stdout instead of a table.")] = False,
 ) -> None:

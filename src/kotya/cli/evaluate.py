@@ -54,7 +54,7 @@ def evaluate(
         int | None, typer.Option(min=1, help="Threads on a CPU; one a core by default.")
     ] = None,
     base: Base = None,
-    device: Device = "cpu",
+    device: Device = "auto",
     allow_code: AllowCode = False,
     precision: Precision = "float32",
 ) -> None:

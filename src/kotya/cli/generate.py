@@ -41,7 +41,7 @@ def generate(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of drawing; 1 without it.")] = None,
     base: Base = None,
-    device: Device = "cpu",
+    device: Device = "auto",
     precision: Precision = "float32",
 ) -> None:
     """Go on with a text, piece by piece, until the model ends it.

@@ -48,7 +48,7 @@ Base = Annotated[
         callback=_imported,
     ),
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")]
+Device = Annotated[str, typer.Option(help="auto: a GPU where there is one; cpu, cuda, cuda:1 …")]
 Precision = Annotated[str, typer.Option(help="float32 or bf16.")]
 
 
@@ -76,7 +76,9 @@ def prepare_workers(workers: int | None, device: str) -> int:
 
     import torch
 
-    if not device.startswith("cpu"):
+    from kotya.folder import find_device
+
+    if find_device(device).type != "cpu":
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = workers or cores

@@ -43,7 +43,7 @@ def predict(
         Tags | None, typer.Option(help="Read CoNLL, a word a line, and write it with tags in this scheme.")
     ] = None,
     base: Base = None,
-    device: Device = "cpu",
+    device: Device = "auto",
     precision: Precision = "float32",
 ) -> None:
     """Labels, relevance, entities or fills for [MASK], as JSON, a line each, in the order of the input.

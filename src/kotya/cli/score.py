@@ -30,7 +30,7 @@ def score(
     length_penalty: LengthPenalty = None,
     coverage_penalty: CoveragePenalty = None,
     base: Base = None,
-    device: Device = "cpu",
+    device: Device = "auto",
     allow_code: AllowCode = False,
     precision: Precision = "float32",
 ) -> None:

@@ -207,7 +207,7 @@ def cost(
     output: Output = Path("cost.png"),
     lengths: Annotated[str, typer.Option(help="Positions, with commas between.")] = "512,1024,2048,4096,8192",
     causal: Annotated[bool, typer.Option("--causal", help="Nobody sees what comes after.")] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
+    device: Annotated[str, typer.Option(help="auto: a GPU where there is one; cpu, cuda, cuda:1 …")] = "auto",
 ) -> None:
     """Draw what attention costs on this machine, in time and memory, against the length of the text.
 
@@ -219,6 +219,7 @@ def cost(
         kotya show cost full longformer bigbird linear --lengths 1024,4096,16384 --output cost.svg
     """
     from kotya.cli.options import prepare_workers
+    from kotya.folder import find_device
     from kotya.inference.attention_forms import costs_of
     from kotya.pictures.canvas import check_path
     from kotya.pictures.cost import draw_cost
@@ -227,7 +228,7 @@ def cost(
     positions = _counts("--lengths", lengths)
     prepare_workers(1, device)
     seconds, memory = costs_of(attention or [], positions, causal=causal, device=device)
-    draw_cost(seconds, memory, output, f"8 heads × 64, float32, one text, {device}")
+    draw_cost(seconds, memory, output, f"8 heads × 64, float32, one text, {find_device(device)}")
     print(output)
 
 

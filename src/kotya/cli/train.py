@@ -57,7 +57,7 @@ def train(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
+    device: Annotated[str, typer.Option(help="auto: a GPU where there is one; cpu, cuda, cuda:1 …")] = "auto",
     allow_code: AllowCode = False,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON schema of recipes and leave.")

@@ -91,7 +91,7 @@ def translate(
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Batches at once; all cores without it.")] = None,
     base: Base = None,
-    device: Device = "cpu",
+    device: Device = "auto",
     allow_code: AllowCode = False,
     precision: Precision = "float32",
 ) -> None:

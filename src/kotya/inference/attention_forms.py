@@ -24,6 +24,7 @@ from kotya.attention.head_patterns import HeadPatterns
 from kotya.attention.packed import Packing, attend_packed
 from kotya.attention.patterns import Full, Global, Pattern, Window
 from kotya.errors import KotyaError
+from kotya.folder import find_device
 from kotya.pictures.lengths import Curve
 
 SECONDS = 4.0
@@ -132,17 +133,18 @@ def measure(
     size: int = 64,
     causal: bool = False,
     repeats: int = 3,
-    device: str = "cpu",
+    device: str = "auto",
     longest_seconds: float = SECONDS,
 ) -> list[Cost]:
     """The cost of one layer's attention, without its projections, in float32, one text a batch."""
     form = form_of(config, layer=0, heads=heads, head_size=size, max_length=max(lengths), kernel="auto")
-    form = form and form.to(device)
+    place = find_device(device)
+    form = form and form.to(place)
     costs: list[Cost] = []
     for length in lengths:
         if costs and costs[-1].both * (length / costs[-1].positions) ** _growth(costs) > longest_seconds:
             break
-        costs.append(_measured(form, length, heads, size, causal, repeats, torch.device(device)))
+        costs.append(_measured(form, length, heads, size, causal, repeats, place))
     return costs
 
 
@@ -176,7 +178,7 @@ def _measured(
         torch.autograd.grad(read(), (query, key, value), gradient)
 
     both()
-    return Cost(length, _median(forward, repeats), _median(both, repeats), peak_memory(both))
+    return Cost(length, _median(forward, repeats), _median(both, repeats), peak_memory(both, device))
 
 
 def _median(run: Callable[[], None], repeats: int) -> float:
@@ -190,8 +192,13 @@ def _median(run: Callable[[], None], repeats: int) -> float:
     return statistics.median(taken)
 
 
-def peak_memory(run: Callable[[], None]) -> int:
-    """Bytes that tensors made by `run` took at most; what a kernel takes for itself inside is not seen."""
+def peak_memory(run: Callable[[], None], device: torch.device) -> int:
+    """Bytes that `run` took at most; on a CPU those of tensors: what a kernel takes for itself inside is not seen."""
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        run()
+        return torch.cuda.max_memory_allocated(device) - before
     held = _Held()
     with held:
         run()

@@ -70,7 +70,7 @@ def machine(device: str) -> dict[str, Any]:
         "torch": torch.__version__,
     }
     place = folders.find_device(device)
-    return {**found, "device": torch.cuda.get_device_name(place) if place.type == "cuda" else device}
+    return {**found, "device": torch.cuda.get_device_name(place) if place.type == "cuda" else str(place)}
 
 
 def median(work: Callable[[], object], repeats: int) -> float:

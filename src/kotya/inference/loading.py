@@ -44,7 +44,7 @@ def load(
     path: str | Path | Sequence[str | Path],
     *,
     base: str | Path | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     precision: str = "float32",
     allow_code: bool = False,
 ) -> Translator | Predictor | Generator: ...
@@ -53,7 +53,7 @@ def load(
     path: str | Path,
     *,
     adapters: Sequence[str | Path],
-    device: str = "cpu",
+    device: str = "auto",
     precision: str = "float32",
     allow_code: bool = False,
 ) -> Adapters: ...
@@ -62,7 +62,7 @@ def load(
     *,
     adapters: Sequence[str | Path] | None = None,
     base: str | Path | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     precision: str = "float32",
     allow_code: bool = False,
 ) -> Translator | Predictor | Generator | Adapters:
@@ -107,7 +107,7 @@ def load_adapters(
 
 
 def load_single(
-    path: Path, *, base: Path | None = None, device: str = "cpu", precision: str = "float32"
+    path: Path, *, base: Path | None = None, device: str = "auto", precision: str = "float32"
 ) -> Predictor | Generator:
     """Open the folder of a model that works alone. Raises KotyaError for one that only others can start from."""
     loaded = folder.load(path, device, checked_precision(precision), base=base)
@@ -152,7 +152,7 @@ def load_translator(
     path: str | Path | Sequence[str | Path],
     *,
     base: Path | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     precision: str = "float32",
     allow_code: bool = False,
 ) -> Translator:

@@ -19,10 +19,12 @@ from kotya.training.resuming import note_data, reopen
 
 
 def train(
-    recipe: TaskRecipe, run: Path, *, reporter: Reporter, resume: bool = False, device: str = "cpu"
+    recipe: TaskRecipe, run: Path, *, reporter: Reporter, resume: bool = False, device: str = "auto"
 ) -> Outcome:
     """Train what the recipe says into the folder `run`. Raises KotyaError where the folder holds another run."""
     place = folders.find_device(device)
+    if place.type == "cuda":
+        reporter.say(f"device: {torch.cuda.get_device_name(place)}")
     recipe.check()
     if recipe.training.tensorboard:
         import_tensorboard()
