@@ -141,6 +141,12 @@ def test_error_rates(said: Callable[..., list[str]]) -> None:
         (("evaluate", "model", "source", "target", "--step", "input"), "add --alignments GOLD"),
         (("evaluate", "model", "source", "target", "--alignments", "none"), "none.sure: there is no such"),
         (("evaluate", "model", "one", "one", "--alignments", "gold"), "has 2 lines but there are 1 pairs"),
+        (("evaluate", "model", "source", "target", "--alignments", "gold", "--beam", "2"), "none is made"),
+        (("evaluate", "model", "source", "target", "--alignments", "gold", "-o", "out"), "none is made"),
+        (("evaluate", "model", "source", "target", "--set", "dev"), "--set names a set of the recipe"),
+        (("align", "model", "pairs", "--heuristic", "union"), "add --symmetrize"),
+        (("translate", "model", "source", "--trace", "x", "--workers", "2"), "has no --workers"),
+        (("vocabulary", "learn", "source", "--codes", "x", "--size", "300"), "--codes brings its own"),
     ],
 )
 def test_refused(said: Callable[..., list[str]], arguments: tuple[str, ...], error: str) -> None:

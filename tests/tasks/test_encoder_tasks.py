@@ -1,5 +1,6 @@
 """Every task over an encoder: it learns, its parts add up, its data are pure, runs go on, bases are taken over."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,20 @@ def test_every_example_is_read_once_an_epoch(tmp_path: Path, kind: str) -> None:
     task = prepared(tmp_path, kind).task
     for epoch in (0, 1):
         assert sorted(np.concatenate(task.round(epoch)).tolist()) == list(range(len(task.train)))
+
+
+@pytest.mark.parametrize("kind", ["masked_lm", "language_model"])
+@pytest.mark.parametrize("tokens", [1, 60, 400])
+def test_a_batch_of_texts_holds_the_pieces_that_are_asked_for(tmp_path: Path, kind: str, tokens: int) -> None:
+    """However short the documents: no batch is over, and with the example behind it each would be."""
+    task = prepared(tmp_path, kind, tokens=tokens).task
+    sizes = np.array([one.pieces + one.special for one in task.drawn.examples(0)])
+    batches = task.round(0)
+    assert np.concatenate(batches).tolist() == list(range(len(sizes)))
+    for indices, following in pairwise(batches):
+        assert sum(task.batch(indices, 0).packing.lengths) <= sizes[indices].sum()
+        assert len(indices) == 1 or sizes[indices].sum() <= tokens
+        assert sizes[indices].sum() + sizes[following[0]] > tokens
 
 
 def test_only_masked_pieces_are_learned_from(tmp_path: Path) -> None:

@@ -44,13 +44,7 @@ class HeadPatterns:
 
     def groups(self, heads: int, *, causal: bool) -> list[tuple[Pattern, tuple[int, ...]]]:
         """Each pattern with the heads it is of. Raises KotyaError where heads cannot share the patterns evenly."""
-        if heads % len(self.patterns):
-            raise KotyaError(f"{heads} heads cannot share {len(self.patterns)} patterns evenly")
-        share = heads // len(self.patterns)
-        return [
-            (pattern & Causal() if causal else pattern, tuple(range(number * share, (number + 1) * share)))
-            for number, pattern in enumerate(self.patterns)
-        ]
+        return _groups(self.patterns, heads, causal)
 
     def mask(
         self, queries: int, keys: int, heads: int, *, causal: bool = False, cross: bool = False
@@ -130,11 +124,14 @@ class HeadPatterns:
         self, compute: Callable[..., Tensor], causal: bool, *read: Tensor, heads: int = 1
     ) -> Tensor:
         """What `compute` makes of every group's pattern, heads and part of what is read, joined on the axis `heads`."""
+        groups = self.groups(read[0].shape[1], causal=causal)
+        if len(groups) == 1:
+            return compute(*groups[0], *read)
         outputs = [
             compute(pattern, numbers, *(x[:, numbers[0] : numbers[-1] + 1] for x in read))
-            for pattern, numbers in self.groups(read[0].shape[1], causal=causal)
+            for pattern, numbers in groups
         ]
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=heads)
+        return torch.cat(outputs, dim=heads)
 
     def sparse_weights(
         self,
@@ -192,6 +189,17 @@ class HeadPatterns:
             return attend_dense(q, k, v, None, dropout, causal=isinstance(pattern, Causal))
         seen = _seen(pattern, len(q), len(k), cross, self.layer, heads)
         return attend_dense(q, k, v, seen.to(q.device), dropout)
+
+
+@lru_cache(256)
+def _groups(patterns: tuple[Pattern, ...], heads: int, causal: bool) -> list[tuple[Pattern, tuple[int, ...]]]:
+    if heads % len(patterns):
+        raise KotyaError(f"{heads} heads cannot share {len(patterns)} patterns evenly")
+    share = heads // len(patterns)
+    return [
+        (pattern & Causal() if causal else pattern, tuple(range(number * share, (number + 1) * share)))
+        for number, pattern in enumerate(patterns)
+    ]
 
 
 def choose(

@@ -23,7 +23,10 @@ def align(
     head: Head = None,
     step: AtStep = None,
     symmetrize: Symmetrize = None,
-    heuristic: Annotated[Heuristic, typer.Option(help="How the two directions become one.")] = Heuristic.GROW,
+    heuristic: Annotated[
+        Heuristic | None,
+        typer.Option(help=f"How the two directions become one; {Heuristic.GROW.value} without it."),
+    ] = None,
     as_format: Annotated[
         Format, typer.Option("--format", help="Links i-j, or words, weights and links as JSON.")
     ] = Format.PHARAOH,
@@ -47,10 +50,13 @@ def align(
     """
     from kotya.cli.alignments import read_pairs, reading_options
     from kotya.cli.options import prepare_workers
+    from kotya.errors import KotyaError
     from kotya.inference.alignment import symmetrized
     from kotya.inference.illustration import check_illustration, illustrate
     from kotya.inference.loading import load_translator
 
+    if heuristic is not None and symmetrize is None:
+        raise KotyaError("--heuristic joins two directions: add --symmetrize MODEL")
     options = reading_options(layer, head, step)
     pairs = read_pairs(file)
     if picture is not None:
@@ -62,7 +68,7 @@ def align(
         found = aligner.align(pairs)
     else:
         reverse = load_translator(symmetrize, device=device, precision=precision).aligner(**options)
-        found = symmetrized(aligner, reverse, pairs, heuristic.value)
+        found = symmetrized(aligner, reverse, pairs, (heuristic or Heuristic.GROW).value)
     found = printed(found, as_format)
     if picture is not None:
         title = f"Alignments of {model}" + (f" and {', '.join(map(str, symmetrize))}" if symmetrize else "")

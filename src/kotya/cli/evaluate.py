@@ -103,6 +103,12 @@ def evaluate(
         files = TextSource.of(source), TextSource.of(target)
     else:
         files = recipe_set(model, part.value)
+    if source is not None and part is not Part.TEST:
+        raise KotyaError("--set names a set of the recipe, and here are files")
+    if alignments is not None and any(one is not None for one in (beam, length_penalty, output, workers)):
+        raise KotyaError(
+            "--beam, --length-penalty, --output and --workers are of translations: with --alignments none is made"
+        )
     count = prepare_workers(workers, device)
     reading = reading_options(layer, head, step)
     if alignments is None and (reading or symmetrize is not None):

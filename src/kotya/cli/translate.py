@@ -111,6 +111,8 @@ def translate(
 
     if trace is not None and (sample is not None or prefix is not None):
         raise KotyaError("--trace shows beam search; it goes with neither --sample nor --prefix")
+    if trace is not None and workers is not None:
+        raise KotyaError("--trace follows one line at a time; it has no --workers")
     reading = reading_options(layer, head, step)
     if (reading or as_format is not Format.PHARAOH) and not alignments:
         raise KotyaError("--layer, --head, --step and --format say how alignments are read: add --alignments")

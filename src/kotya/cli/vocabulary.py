@@ -29,7 +29,10 @@ def learn(
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path(
         "tokenizer.json"
     ),
-    size: Annotated[int, typer.Option(help="Pieces, the 260 special pieces and bytes included.")] = 8000,
+    size: Annotated[
+        int | None,
+        typer.Option(help="Pieces, the 260 special pieces and bytes included; 8000 without it."),
+    ] = None,
     codes: Annotated[
         Path | None,
         typer.Option(help="Take the merges from a codes file of subword-nmt; the files give characters."),
@@ -42,13 +45,16 @@ def learn(
         kotya vocabulary learn train.de.gz train.en.gz --size 8000 -o tokenizer.json
         kotya vocabulary learn train.de --codes codes.de -o source.tokenizer.json
     """
+    from kotya.errors import KotyaError
     from kotya.files import check_file
     from kotya.text.corpus import TextSource
     from kotya.text.vocabulary import Vocabulary
 
+    if codes is not None and size is not None:
+        raise KotyaError("--size is of merges that are learned; --codes brings its own")
     check_file(output)
     lines = TextSource.of(files).lines()
-    vocabulary = Vocabulary.from_codes(codes, lines) if codes else Vocabulary.learn(lines, size)
+    vocabulary = Vocabulary.from_codes(codes, lines) if codes else Vocabulary.learn(lines, size or 8000)
     vocabulary.save(output)
     typer.echo(f"{len(vocabulary):,} pieces written to {output}", err=True)
 

@@ -1,6 +1,7 @@
 """Learning from plain text: corpora of documents, examples drawn from them round by round, batches by pieces."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ class Rounds:
     ) -> None:
         """`cut` makes examples of documents, given their numbers and (seed, round)."""
         self.chosen, self.cut, self.seed = np.array(chosen), cut, training.seed
-        self.size = max(1, training.tokens // training.length)
+        self.tokens = training.tokens
         self.count = max(1, min(documents.pieces // ROUND, len(chosen)))
         self._kept: tuple[int, list[Example]] = (-1, [])
 
@@ -57,9 +58,13 @@ class Rounds:
         return self._kept[1]
 
     def batches(self, number: int) -> list[Indices]:
-        """Which examples each batch of a round has."""
-        count = len(self.examples(number))
-        return np.array_split(np.arange(count), range(self.size, count, self.size))
+        """Which examples each batch of a round has: one, and as many more as the pieces allow."""
+        ends = np.cumsum([one.pieces + one.special for one in self.examples(number)])
+        cuts = [0]
+        while cuts[-1] < len(ends):
+            before = ends[cuts[-1] - 1] if cuts[-1] else 0
+            cuts.append(max(int(np.searchsorted(ends, before + self.tokens, "right")), cuts[-1] + 1))
+        return [np.arange(start, stop) for start, stop in pairwise(cuts)]
 
 
 Chosen = tuple[Documents, list[int]]
