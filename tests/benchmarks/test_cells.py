@@ -1,13 +1,10 @@
 """Cells side by side: each is tried, and the end says that some failed."""
 
 import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-
-from cells import run_all  # noqa: E402
+from benchmarks.cells import run_all
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
