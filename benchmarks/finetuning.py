@@ -57,6 +57,7 @@ class Set:
         return [*self.changes, f"training.seed={seed}", *short(trial)]
 
 
+NAMES = ("training.learning_rate=3e-4",)
 FEW = ("data.train=sst2/train.tsv", "training.learning_rate=2e-4")
 SETS = (
     Set("mrpc", "accuracy"),
@@ -67,7 +68,9 @@ SETS = (
     Set("conll2003", "F1"),
     Set("sst2", "accuracy"),
     Set("nerel", "F1", base="russian"),
-    # whether pretraining is worth it: SST-2's 6,920 sentences, from WikiText-2 and from nothing
+    # whether pretraining is worth it, from WikiText-2 and from nothing: of names, and of SST-2's 6,920 sentences
+    Set("conll2003, pretrained", "F1", "wikitext2", "conll2003", NAMES, ("kotya",)),
+    Set("conll2003, from nothing", "F1", "", "conll2003", NAMES, ("kotya",)),
     Set("sst2, pretrained", "accuracy", "wikitext2", "sst2", FEW, ("kotya",)),
     Set("sst2, from nothing", "accuracy", "", "sst2", FEW, ("kotya",)),
 )
