@@ -34,6 +34,8 @@ from kotya.text.cache import ParallelTokens
 from kotya.text.vocabulary import Vocabulary
 
 ROUND = 1 << 17  # pairs that are drawn, sorted by length and segmented at a time
+_DEV_POSITIONS = 4096
+"""Of a batch of the dev set, padding counted, unless one line has more."""
 _KL_CHUNK = 512
 
 Ids = Sequence[int] | NDArray[np.int64]
@@ -186,11 +188,13 @@ class Translation:
     def _likelihood(self, model: Seq2Seq) -> float:
         sources = self.source.encode_batch(self.dev.sources)
         targets = self.target.encode_batch(self.dev.references)
-        order = np.argsort([len(target) for target in targets], kind="stable")
+        longer = np.array([max(map(len, pair)) + 1 for pair in zip(sources, targets, strict=True)])
+        left = np.argsort(-longer, kind="stable")
         device = next(model.parameters()).device
         total = count = 0.0
-        for start in range(0, len(order), 100):
-            pairs = [(sources[i], targets[i]) for i in order[start : start + 100]]
+        while len(left):  # the first is the longest
+            rows = max(_DEV_POSITIONS // int(longer[left[0]]), 1)
+            pairs, left = [(sources[i], targets[i]) for i in left[:rows]], left[rows:]
             batch = collate(pairs, self.source.end, self.target).to(device)
             hidden = model(batch.source, batch.lengths, batch.inputs).flatten(0, 1)
             total += float(model.loss(at(hidden, batch.real), batch.outputs)[1])
