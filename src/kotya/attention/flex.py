@@ -1,7 +1,8 @@
 """PyTorch's FlexAttention over our block layouts: on a GPU, one fused kernel for any pattern.
 
 Its BlockMask is made from the blocks that a pattern lists, never from a mask over all pairs; inside blocks that are
-seen in part the kernel asks the pattern, as a function of positions that it compiles. Compiled once for all lengths.
+seen in part the kernel asks the pattern, as a function of positions that it compiles: for the first length, which may be
+the only one, and at the second for all.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from kotya.errors import KotyaError
 _BLOCK = 128
 """Positions in a block of FlexAttention."""
 
-_GRAPHS = 64
+_GRAPHS = 128
 """How many are compiled at most."""
 
 Rule = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
