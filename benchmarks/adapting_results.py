@@ -29,7 +29,7 @@ import finetuning
 import machine
 from cells import WRITING, run_all
 from kotya import recipe as recipes
-from kotya.folder import WEIGHTS
+from kotya.folder import WEIGHTS, find_device
 
 ROOT = finetuning.ROOT
 SETS = {one.name: one for one in finetuning.SETS if one.name in ("mrpc", "wikiqa", "conll2003", "sst2")}
@@ -56,7 +56,7 @@ TRANSLATOR_RECIPES = ROOT / "recipes" / "rus-eng"
 DOMAINS = ("rus-eng", "hotels-ru-en")
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -86,7 +86,7 @@ def main() -> None:
             for name in chosen.sets
             for way in chosen.ways
         ]
-    run_all(work, chosen.jobs)
+    return run_all(work, chosen.jobs)
 
 
 # ── MiniLM ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -133,7 +133,10 @@ def counts(path: Path) -> dict[str, int]:
 
 
 def keep(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps({"machine": machine.describe(), **content}), encoding="utf-8")
+    with WRITING:
+        path.write_text(
+            json.dumps({"machine": machine.describe(find_device("auto").type), **content}), encoding="utf-8"
+        )
 
 
 def table(folder: Path) -> str:
@@ -218,9 +221,11 @@ def texts(folder: Path, domain: str, part: str, trial: int | None) -> list[Path]
     if trial is None:
         return files
     short = [folder / f"{domain}.{file.name}" for file in files]
-    for file, copy in zip(files, short, strict=True):
-        lines = file.read_text(encoding="utf-8").splitlines()[:8]
-        copy.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    with WRITING:
+        for file, copy in zip(files, short, strict=True):
+            if not copy.exists():
+                lines = file.read_text(encoding="utf-8").splitlines()[:8]
+                copy.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     return [copy.absolute() for copy in short]
 
 
@@ -261,4 +266,4 @@ def translators(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,16 +1,21 @@
 """The cells of a table, several at once where the machine has room for them: a GPU, or many cores."""
 
 import sys
+import traceback
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Lock
 
 WRITING = Lock()
-"""Held while what all cells share is made: a base, texts, the table."""
+"""Held while what all cells share is written: texts, tables and what they are made of."""
+MAKING: defaultdict[Path, Lock] = defaultdict(Lock)
+"""Held while a base is made, each its own."""
 
 
-def run_all(cells: Iterable[Callable[[], object]], jobs: int) -> None:
-    """Each is processes of its own, `jobs` of them at a time. One that fails stops no other; the end says which did."""
+def run_all(cells: Iterable[Callable[[], object]], jobs: int) -> int:
+    """How many failed. Each is processes of its own, `jobs` of them at a time; one that fails stops no other."""
 
     def attempt(cell: Callable[[], object]) -> bool:
         try:
@@ -18,9 +23,13 @@ def run_all(cells: Iterable[Callable[[], object]], jobs: int) -> None:
         except SystemExit as stop:
             print(stop.code, file=sys.stderr, flush=True)
             return False
+        except Exception:  # whatever it was, it is shown, and the others go on
+            traceback.print_exc()
+            return False
         return True
 
     with ThreadPoolExecutor(jobs) as pool:
-        done = list(pool.map(attempt, cells))
-    if not all(done):
-        sys.exit(f"{done.count(False)} of {len(done)} cells failed, see above")
+        failed = list(pool.map(attempt, cells)).count(False)
+    if failed:
+        print(f"{failed} cells failed, see above", file=sys.stderr)
+    return failed

@@ -7,7 +7,7 @@
 A cell is a run of one side on one set with one seed. Finished ones are kept as JSON in runs/finetuning/, so that the
 same command goes on where it was stopped; the table there is written anew after each. Both sides read the recipe in
 recipes/bert/, evaluate after every epoch and keep the best, measured by the same code (kotya.metrics). All of it
-is days of two cores, and a quarter of an hour of a GPU with `--jobs 16`.
+is days of two cores, and a third of an hour of an H100 with `--jobs 16`.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from typing import Any
 import bert_texts
 import machine
 import peers
-from cells import WRITING, run_all
+from cells import MAKING, WRITING, run_all
 from kotya import recipe as recipes
 from kotya.folder import find_device
 from kotya.training.precision import resolve
@@ -76,7 +76,7 @@ SETS = (
 )
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -88,7 +88,7 @@ def main() -> None:
     chosen = parser.parse_args()
     folder = ROOT / "runs" / ("finetuning-trial" if chosen.trial else "finetuning")
     folder.mkdir(parents=True, exist_ok=True)
-    run_all(
+    return run_all(
         [
             partial(cell, folder, one, side, seed, chosen.trial)
             for seed in chosen.seeds
@@ -113,7 +113,13 @@ def cell(folder: Path, one: Set, side: str, seed: int, trial: int | None) -> dic
         else:
             assert base is not None
             found = transformers(folder / name, one.file, base, settings)
-        content = {"set": one.name, "side": side, "seed": seed, **found, "machine": machine.describe()}
+        content = {
+            "set": one.name,
+            "side": side,
+            "seed": seed,
+            **found,
+            "machine": machine.describe(find_device("auto").type),
+        }
         with WRITING:
             path.write_text(json.dumps(content), encoding="utf-8")
             (folder / "table.md").write_text(table(folder), encoding="utf-8")
@@ -128,7 +134,7 @@ def short(trial: int | None) -> list[str]:
 def base_folder(folder: Path, name: str, trial: int | None) -> Path:
     """MiniLM as an import, or a model that is pretrained here, once."""
     path = folder / f"base-{name}"
-    with WRITING:
+    with MAKING[path]:
         if name == "minilm":
             if not path.exists():
                 command("import", bert_texts.model_folder(), path)
@@ -192,7 +198,7 @@ def command(*words: object) -> None:
 def transformers(run: Path, file: Path, base: Path, changes: list[str]) -> dict[str, Any]:
     """The same by its Trainer, in the peers' environment, from the same weights in its own form."""
     theirs = base.with_name(f"{base.name}-huggingface")
-    with WRITING:
+    with MAKING[theirs]:
         if not theirs.exists():
             command("export", base, theirs, "--to", "huggingface")
     recipe = recipes.read(file, changes)
@@ -214,10 +220,12 @@ def transformers(run: Path, file: Path, base: Path, changes: list[str]) -> dict[
     }
     path = os.pathsep.join(filter(None, (str(ROOT / "src"), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": path}
+    with MAKING[peers.FOLDER]:
+        python = peers.install()
     print(f"{time.strftime('%H:%M')} {run.name}", file=sys.stderr, flush=True)
     began = time.perf_counter()
     done = subprocess.run(
-        [peers.install(), HERE / "trainer_transformers.py"],
+        [python, HERE / "trainer_transformers.py"],
         input=json.dumps(job),
         capture_output=True,
         text=True,
@@ -259,4 +267,4 @@ def table(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -27,9 +27,10 @@ from typing import Any
 
 import bert_texts
 import machine
-from cells import WRITING, run_all
+from cells import MAKING, WRITING, run_all
 from kotya import folder as folders
 from kotya import recipe as recipes
+from kotya.folder import find_device
 from kotya.text.corpus import read_lines
 
 HERE = Path(__file__).parent
@@ -134,7 +135,7 @@ class Place:
         return self.folder / "data"
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -146,8 +147,9 @@ def main() -> None:
     chosen = parser.parse_args()
     place = Place(ROOT / "runs" / ("long-trial" if chosen.trial else "long"), chosen.trial)
     place.folder.mkdir(parents=True, exist_ok=True)
+    failed = 0
     for name in chosen.tasks:  # one after the other: a later one may begin with what an earlier one learned
-        run_all(
+        failed += run_all(
             [
                 partial(cell, place, name, one, seed)
                 for seed in chosen.seeds
@@ -157,6 +159,7 @@ def main() -> None:
             chosen.jobs,
         )
     print((place.folder / "tables.md").read_text(encoding="utf-8"))
+    return failed
 
 
 def cell(place: Place, name: str, one: str, seed: int) -> Path:
@@ -183,7 +186,11 @@ def cell(place: Place, name: str, one: str, seed: int) -> Path:
         if task.metric == "bits":
             metrics["bits"] = bits(run, recipes.read(file, changes), metrics["nll"])
         content = {"task": name, "cell": one, "seed": seed, "metrics": metrics, "seconds": round(seconds, 1)}
-        path.write_text(json.dumps({**content, "machine": machine.describe()}), encoding="utf-8")
+        with WRITING:
+            path.write_text(
+                json.dumps({**content, "machine": machine.describe(find_device("auto").type)}),
+                encoding="utf-8",
+            )
     with WRITING:
         (place.folder / "tables.md").write_text(tables(place.folder), encoding="utf-8")
     return run
@@ -196,7 +203,7 @@ def updates(count: int) -> list[str]:
 def base_folder(place: Place) -> Path:
     """MiniLM, imported once."""
     path = place.folder / "base-minilm"
-    with WRITING:
+    with MAKING[path]:
         if not path.exists():
             command("import", bert_texts.model_folder(), path)
     return path
@@ -291,4 +298,4 @@ def tables(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -7,7 +7,8 @@ import sys
 import torch
 
 
-def describe() -> str:
+def describe(device: str = "cpu") -> str:
+    """The processor, and the GPU if the figures are of one."""
     model = platform.processor() or platform.machine()
     features = ""
     try:
@@ -24,5 +25,5 @@ def describe() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     load = f"load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     python = f"Python {platform.python_version()}"
-    gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
+    gpu = f"{torch.cuda.get_device_name()}, " if device == "cuda" else ""
     return f"{gpu}{cores} cores of {model} ({features}); {python}, torch {torch.__version__}; {sys.platform}; {load}"

@@ -21,12 +21,12 @@ from kotya.inference.translator import Translator  # noqa: E402
 
 def load(name: str) -> Translator:
     if name in rnns.NAMES:
-        return kotya.load(rnns.folder(name))
+        return kotya.load(rnns.folder(name), device="cpu")
     with tempfile.TemporaryDirectory() as folder:  # imported anew: an older import may say less
         imported = Path(folder) / "imported"
         command = [sys.executable, "-m", "kotya", "import", str(translating.model_folder()), str(imported)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        return kotya.load(imported)
+        return kotya.load(imported, device="cpu")
 
 
 def main() -> None:

@@ -130,11 +130,22 @@ def test_a_device_that_is_not_there(tmp_path: Path) -> None:
 
 def test_the_device_is_a_gpu_where_there_is_one_unless_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KOTYA_DEVICE", "warp")
-    with pytest.raises(KotyaError, match="there is no device 'warp' here"):
+    with pytest.raises(KotyaError, match=r"there is no device 'warp' here.*; KOTYA_DEVICE names it"):
         folder.find_device("auto")
     assert folder.find_device("cpu").type == "cpu"
+    for said in (None, "auto"):
+        monkeypatch.delenv("KOTYA_DEVICE") if said is None else monkeypatch.setenv("KOTYA_DEVICE", said)
+        assert folder.find_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_a_gpu_that_does_not_compute_says_how_to_go_without(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KOTYA_DEVICE")
-    assert folder.find_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
+    monkeypatch.setattr(torch, "ones", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("no kernel")))
+    with pytest.raises(KotyaError, match="'cuda' does not compute: no kernel; --device cpu goes without it"):
+        folder.find_device("auto")
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:

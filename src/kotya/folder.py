@@ -374,16 +374,19 @@ def find_device(name: str) -> torch.device:
 
     `auto` is what KOTYA_DEVICE names, else a GPU of CUDA's or ROCm's where there is one, else the CPU.
     """
+    why = ""
     if name == "auto":
-        name = os.environ.get("KOTYA_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+        said = os.environ.get("KOTYA_DEVICE", "auto")
+        name = said if said != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+        why = "; KOTYA_DEVICE names it" if said != "auto" else "; --device cpu goes without it"
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     kinds = [accelerator.type] if accelerator is not None else []
     numbered = [f"{kind}:{number}" for kind in kinds for number in range(torch.accelerator.device_count())]
     if name not in ("cpu", *kinds, *numbered):
-        raise KotyaError(f"there is no device {name!r} here; there is {', '.join(['cpu', *numbered])}")
+        raise KotyaError(f"there is no device {name!r} here; there is {', '.join(['cpu', *numbered])}{why}")
     device = torch.device(name)
     try:
         torch.ones(1, device=device).add(1.0).item()
     except RuntimeError as error:
-        raise KotyaError(f"the device {name!r} does not compute: {str(error).splitlines()[0]}") from None
+        raise KotyaError(f"the device {name!r} does not compute: {str(error).splitlines()[0]}{why}") from None
     return device

@@ -1,8 +1,8 @@
 """PyTorch's FlexAttention over our block layouts: on a GPU, one fused kernel for any pattern.
 
 Its BlockMask is made from the blocks that a pattern lists, never from a mask over all pairs; inside blocks that are
-seen in part the kernel asks the pattern, as a function of positions that it compiles: for the first length, which may be
-the only one, and at the second for all.
+seen in part the kernel asks the pattern, as a function of positions that it compiles: for the first length, which may
+be the only one, and at the second for all.
 """
 
 from collections.abc import Callable
@@ -48,7 +48,7 @@ def attend_flex(
 
 @cache
 def _compiled() -> Any:
-    # A graph a kind of pattern and of call; past the limit PyTorch would compute all pairs and say nothing.
+    # a graph a kind of pattern and of call; past the limit PyTorch gives up
     limit = torch._dynamo.config.recompile_limit
     torch._dynamo.config.recompile_limit = max(limit, _GRAPHS)
     return torch.compile(_attend, fullgraph=True)

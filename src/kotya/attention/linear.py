@@ -40,8 +40,8 @@ Sums = Float[Tensor, "rows heads features value_size_and_1"]
 
 _BLOCK = 128
 """Positions that see each other through a triangle of scores; the fewest in a chunk."""
-_CELLS, _ON_GPU = 2**17, 2**20
-"""Features of a head in a chunk: on a CPU what its cache holds, on a GPU what is work enough for one kernel."""
+_CELLS, _ON_GPU = 2**17, 2**23
+"""Features in a chunk: on a CPU of a head, what its cache holds; on a GPU of all heads and rows, work enough for it."""
 _RISE = 40.0
 """In a causal chunk a scale rises by so much at most above the chunk's first key: denominators stay above e⁻⁴⁰."""
 _SMALLEST = 1e-30
@@ -278,9 +278,12 @@ class LinearCache:
 
 def _chunks(x: Texts, features: FeatureMap, *, causal: bool = False) -> list[slice]:
     """Of the positions of x: of whole blocks, on a CPU of at most four, in causal attention of one."""
-    length, on_cpu = x.shape[1], x.device.type == "cpu"
-    blocks = max((_CELLS if on_cpu else _ON_GPU) // features.count // _BLOCK, 1)
-    size = (min(blocks, 1 if causal else 4) if on_cpu else blocks) * _BLOCK
+    rows, length, heads, _ = x.shape
+    if x.device.type == "cpu":
+        blocks = min(_CELLS // features.count // _BLOCK, 1 if causal else 4)
+    else:
+        blocks = _ON_GPU // (rows * heads * features.count) // _BLOCK
+    size = max(blocks, 1) * _BLOCK
     return [slice(start, min(start + size, length)) for start in range(0, length, size)]
 
 

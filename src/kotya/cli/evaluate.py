@@ -88,9 +88,11 @@ def evaluate(
 
     if output is not None:
         check_file(output)
+    if source is not None and part is not Part.TEST:
+        raise KotyaError("--set names a set of the recipe, and here are files")
     if read_config(model).task != "translation":
         given = (target, ensemble, beam, length_penalty, alignments, layer, head, step, symmetrize, output)
-        if any(one is not None for one in given):
+        if any(one is not None for one in (*given, workers)):
             raise KotyaError(
                 f"{model}: no translator; its metrics take a file, --set, --json, --base and --device alone"
             )
@@ -103,13 +105,11 @@ def evaluate(
         files = TextSource.of(source), TextSource.of(target)
     else:
         files = recipe_set(model, part.value)
-    if source is not None and part is not Part.TEST:
-        raise KotyaError("--set names a set of the recipe, and here are files")
     if alignments is not None and any(one is not None for one in (beam, length_penalty, output, workers)):
         raise KotyaError(
             "--beam, --length-penalty, --output and --workers are of translations: with --alignments none is made"
         )
-    count = prepare_workers(workers, device)
+    count = prepare_workers(1 if alignments is not None else workers, device)
     reading = reading_options(layer, head, step)
     if alignments is None and (reading or symmetrize is not None):
         raise KotyaError(

@@ -122,7 +122,7 @@ def translate(
         raise KotyaError("--trace and --alignments do not go together: use one after the other")
     if nbest is None and sample is not None and sample > 1 and mbr is None:
         nbest = sample  # whoever draws N wants to see N
-    count = prepare_workers(workers, device)
+    count = prepare_workers(1 if trace is not None else workers, device)
     translator = load_translator([model, *(ensemble or [])], base=base, device=device, precision=precision)
     choice = chosen(
         translator,

@@ -54,7 +54,10 @@ def learn(
         raise KotyaError("--size is of merges that are learned; --codes brings its own")
     check_file(output)
     lines = TextSource.of(files).lines()
-    vocabulary = Vocabulary.from_codes(codes, lines) if codes else Vocabulary.learn(lines, size or 8000)
+    if codes is not None:
+        vocabulary = Vocabulary.from_codes(codes, lines)
+    else:
+        vocabulary = Vocabulary.learn(lines, 8000 if size is None else size)
     vocabulary.save(output)
     typer.echo(f"{len(vocabulary):,} pieces written to {output}", err=True)
 

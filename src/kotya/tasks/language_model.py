@@ -108,6 +108,7 @@ class LanguageModelling:
         self.drawn = Rounds(
             *train,
             lambda numbers, key: (one for number in numbers for one in blocks(train[0], number, length, key)),
+            lambda one: one.pieces + 1,
             training,
         )
         self.dev_examples = [one for number in dev[1] for one in blocks(dev[0], number, length, None)]

@@ -103,7 +103,7 @@ class MaskedLanguageModel:
         self.masking = Masking(training.masking, vocabulary)
         self.sequences = Sequences(train[0], vocabulary)
         self.dev = Sequences(dev[0], vocabulary)
-        self.drawn = Rounds(*train, lambda numbers, key: self._cut(train, numbers, key), training)
+        self.drawn = Rounds(*train, lambda numbers, key: self._cut(train, numbers, key), self._size, training)
         self.dev_examples = list(self._cut(dev, dev[1], _DEV))
         self.rounds = self.drawn.count
 
@@ -115,6 +115,11 @@ class MaskedLanguageModel:
         among = np.array(chosen[1])
         for number in numbers:
             yield from pairs(documents, number, among, length - 2 - self.vocabulary.separators, key)
+
+    def _size(self, one: Example) -> int:
+        """Its pieces, one in front, an end behind each span, and what stands between two texts."""
+        ends = len(one.first) + (self.vocabulary.separators if one.second is not None else 0)
+        return 1 + one.pieces + ends
 
     def round(self, number: int) -> list[Indices]:
         return self.drawn.batches(number)

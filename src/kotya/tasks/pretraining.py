@@ -26,7 +26,7 @@ class Pretraining(TrainingConfig):
     """How θ is learned from plain text."""
 
     tokens: int = Field(4096, ge=1)
-    """A batch holds about so many pieces."""
+    """A batch holds so many pieces at most, special ones counted, and one example at least."""
     length: int = Field(128, ge=8)
     """Pieces of an example, special ones counted."""
 
@@ -39,11 +39,12 @@ class Rounds:
         documents: Documents,
         chosen: Sequence[int],
         cut: Callable[[list[int], tuple[int, int]], Iterator[Example]],
+        size: Callable[[Example], int],
         training: Pretraining,
     ) -> None:
-        """`cut` makes examples of documents, given their numbers and (seed, round)."""
+        """`cut` makes examples of documents, given their numbers and (seed, round); `size` counts all pieces of one."""
         self.chosen, self.cut, self.seed = np.array(chosen), cut, training.seed
-        self.tokens = training.tokens
+        self.size, self.tokens = size, training.tokens
         self.count = max(1, min(documents.pieces // ROUND, len(chosen)))
         self._kept: tuple[int, list[Example]] = (-1, [])
 
@@ -59,7 +60,7 @@ class Rounds:
 
     def batches(self, number: int) -> list[Indices]:
         """Which examples each batch of a round has: one, and as many more as the pieces allow."""
-        ends = np.cumsum([one.pieces + one.special for one in self.examples(number)])
+        ends = np.cumsum([self.size(one) for one in self.examples(number)])
         cuts = [0]
         while cuts[-1] < len(ends):
             before = ends[cuts[-1] - 1] if cuts[-1] else 0

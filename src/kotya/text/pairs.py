@@ -37,11 +37,6 @@ class Example:
         """Without special ones."""
         return sum(stop - start for start, stop in [*self.first, *([self.second] if self.second else [])])
 
-    @property
-    def special(self) -> int:
-        """Those of a BERT around them: one in front, and an end behind each span."""
-        return 1 + len(self.first) + (self.second is not None)
-
 
 def pairs(
     documents: Documents, number: int, among: NDArray[np.int64], length: int, key: tuple[int, int]
