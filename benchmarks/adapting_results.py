@@ -5,8 +5,8 @@
     python benchmarks/adapting_results.py --translators          a LoRA and full tuning on hotel descriptions
     python benchmarks/adapting_results.py --trial 3              three updates a cell, in a folder of its own
 
-MiniLM is tuned by the recipes in recipes/bert/, whatever the way with their epochs and batches; learning rates are
-multiples of the recipe's, said in WAYS. Cells of full tuning are those of finetuning.py. A cell is a run. Finished ones
+MiniLM is tuned by the recipes in recipes/bert/, with their batches; learning rates and epochs are multiples of the
+recipe's, said in WAYS. Cells of full tuning are those of finetuning.py. A cell is a run. Finished ones
 are kept as JSON in runs/adapting/, so that the same command goes on where it was stopped; the tables there are written
 anew after each.
 """
@@ -41,6 +41,8 @@ class Way:
     changes: tuple[str, ...] = ()
     rate: float = 1.0
     """Times the learning rate of the recipe."""
+    longer: int = 1
+    """Times its epochs."""
 
 
 WAYS = {
@@ -48,6 +50,9 @@ WAYS = {
     "houlsby 64": Way(("adapt.kind=houlsby", "adapt.size=64"), 10),
     "pfeiffer 64": Way(("adapt.kind=pfeiffer", "adapt.size=64"), 10),
     "lora 8": Way(("adapt.kind=lora", "adapt.rank=8", "adapt.alpha=16"), 10),
+    "lora 4 everywhere": Way(
+        ("adapt.kind=lora", "adapt.rank=4", "adapt.alpha=8", "adapt.targets=[attention, feed_forward]"), 10, 2
+    ),
     "head": Way(("adapt.kind=head",), 20),
 }
 TRANSLATORS = ("transformer", "bahdanau")
@@ -104,8 +109,10 @@ def tuning(folder: Path, name: str, way: str, seed: int, trial: int | None) -> N
     if way == "full":
         found, run = finetuning.cell(whole, one, "kotya", seed, trial), whole / f"{name}.kotya.{seed}"
     else:
-        rate = WAYS[way].rate * recipes.read(one.file).training.learning_rate
-        changes = [*WAYS[way].changes, f"base={base}", f"training.learning_rate={rate}"]
+        training = recipes.read(one.file).training
+        changes = [*WAYS[way].changes, f"base={base}"]
+        changes.append(f"training.learning_rate={WAYS[way].rate * training.learning_rate}")
+        changes.append(f"training.epochs={WAYS[way].longer * training.epochs}")
         found = finetuning.trained(run, one.file, [*changes, *one.settings(seed, trial)])
     keep(path, {**found, "set": name, "way": way, "seed": seed, **weighed(run, base)})
     with WRITING:

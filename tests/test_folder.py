@@ -18,8 +18,8 @@ SMALL = TransformerConfig(size=16, heads=2, feed_forward=16, encoder_layers=1, d
 
 def write(path: Path, *, joint: bool = True) -> torch.nn.Module:
     torch.manual_seed(1)
-    first = Vocabulary.learn(LINES, 290)
-    second = first if joint else Vocabulary.learn([line.upper() for line in LINES], 280)
+    first = Vocabulary.learn(lambda: LINES, 290)
+    second = first if joint else Vocabulary.learn(lambda: [line.upper() for line in LINES], 280)
     config = TranslationFolder(
         model=SMALL if joint else SMALL.model_copy(update={"share": "none"}),
         banned=[0, 1, 2],
@@ -81,7 +81,7 @@ def broken(path: Path, name: str) -> None:
     elif name == "empty weights":
         weights.write_bytes(b"")
     elif name == "other vocabulary":
-        Vocabulary.learn(LINES, 270).save(path / "tokenizer.json")
+        Vocabulary.learn(lambda: LINES, 270).save(path / "tokenizer.json")
     elif name == "no vocabulary":
         (path / "tokenizer.json").unlink()
 

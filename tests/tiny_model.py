@@ -13,7 +13,7 @@ LINES = ["kot vidit dom", "sobaka lyubit sad"] * 10
 
 
 def write_model(path: Path, search: SearchConfig | None = None) -> Path:
-    vocabulary = Vocabulary.learn(LINES, 280)
+    vocabulary = Vocabulary.learn(lambda: LINES, 280)
     small = TransformerConfig(size=16, heads=2, feed_forward=16, encoder_layers=1, decoder_layers=1)
     config = TranslationFolder(
         model=small,

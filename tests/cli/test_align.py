@@ -21,7 +21,7 @@ PAIRS = [("kot vidit dom", "a cat sees"), ("дом", "house")]
 
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
-    vocabulary = Vocabulary.learn([text for pair in PAIRS for text in pair], 280)
+    vocabulary = Vocabulary.learn(lambda: [text for pair in PAIRS for text in pair], 280)
     small = TransformerConfig(size=16, heads=2, feed_forward=16, encoder_layers=1, decoder_layers=2)
     config = TranslationFolder(model=small, banned=[0, 1, 2])
     both = (vocabulary, vocabulary)

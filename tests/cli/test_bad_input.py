@@ -267,7 +267,7 @@ def test_truncated_weights_and_a_vocabulary_that_does_not_fit(
     weights = cut / folder.WEIGHTS
     weights.write_bytes(weights.read_bytes()[:-50])
     assert "model.safetensors" in refused("translate", cut, tmp_path / "in")
-    Vocabulary.learn(LINES, 270).save(other / "tokenizer.json")
+    Vocabulary.learn(lambda: LINES, 270).save(other / "tokenizer.json")
     assert "do not belong together" in refused("translate", other, tmp_path / "in")
 
 

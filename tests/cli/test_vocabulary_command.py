@@ -1,6 +1,8 @@
 """`kotya vocabulary`: the sub-commands as a person calls them."""
 
+import os
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from typer.testing import CliRunner
@@ -35,6 +37,15 @@ def test_decode_undoes_encode(folder: Path, options: list[str], more: list[str])
         "encode", folder, folder / "train.txt", *options, *more
     )  # a folder that holds one is fine too
     assert run("decode", folder / "tokenizer.json", *options, text=pieces) == LINES
+
+
+def test_what_comes_through_a_pipe_is_learned_from(folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    writer = Thread(target=(folder / "pipe").write_text, args=(LINES,))
+    writer.start()
+    run("learn", folder / "pipe", "--size", 320, "-o", folder / "piped.json")
+    writer.join()
+    assert (folder / "piped.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
 
 
 def test_codes_of_subword_nmt(folder: Path) -> None:

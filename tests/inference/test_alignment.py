@@ -51,7 +51,7 @@ PAIRS = [
 def write_folder(path: Path, model: Any, seed: int, **training: Any) -> Path:
     """A model nobody trained, with attention that differs from word to word."""
     torch.manual_seed(seed)
-    vocabulary = Vocabulary.learn([text for pair in PAIRS for text in pair], 290)
+    vocabulary = Vocabulary.learn(lambda: [text for pair in PAIRS for text in pair], 290)
     recipe = TranslationRecipe.model_validate({**content(path, **training), "model": model})
     built = recipe.model.build(len(vocabulary), len(vocabulary)).eval()
     for parameter in built.parameters():
@@ -173,7 +173,7 @@ def test_answers_come_while_the_input_is_open(translator: Translator) -> None:
 
 
 def test_an_unknown_piece_is_of_the_word_before_it() -> None:
-    vocabulary = Vocabulary.learn(["red blue red blue"] * 3, 290)
+    vocabulary = Vocabulary.learn(lambda: ["red blue red blue"] * 3, 290)
     ids = vocabulary.encode("red blue")
     side = Side.of_output(vocabulary, [vocabulary.unknown, *ids, vocabulary.unknown])
     assert min(side.word_of) == side.word_of[0] == 0

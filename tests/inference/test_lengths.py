@@ -74,7 +74,7 @@ def test_an_interval_narrows_with_more_lines_and_closes_on_the_sure() -> None:
 
 def write_model(path: Path, seed: int) -> Path:
     torch.manual_seed(seed)
-    vocabulary = Vocabulary.learn(sentences(50), 300)
+    vocabulary = Vocabulary.learn(lambda: sentences(50), 300)
     model = TransformerConfig(size=16, heads=2, feed_forward=16, encoder_layers=1, decoder_layers=1)
     config = TranslationFolder(
         model=model,

@@ -171,7 +171,7 @@ def test_what_is_written_is_allowed(models: dict[str, Any], scheme: Scheme) -> N
 
 
 def test_lone_spaces_among_the_pieces_belong_to_the_next_word() -> None:
-    vocabulary = Vocabulary.learn(["film story night Anna"] * 9, 300)
+    vocabulary = Vocabulary.learn(lambda: ["film story night Anna"] * 9, 300)
     words = ["1998", ",", "Anna", "in", "1998", "!"]
     [[part]] = parts(vocabulary, [words], 60)
     ids = part.encoded.ids.tolist()

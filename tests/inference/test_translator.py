@@ -22,7 +22,7 @@ LINES = [" ".join(WORDS[i % 5 : i % 5 + 1 + i % 9]) for i in range(11)] + [""]
 
 def write_folder(path: Path, seed: int, lines: list[str]) -> Path:
     torch.manual_seed(seed)
-    vocabulary = Vocabulary.learn(lines, 300)
+    vocabulary = Vocabulary.learn(lambda: lines, 300)
     model = TransformerConfig(size=32, heads=2, feed_forward=32, encoder_layers=1, decoder_layers=2)
     config = TranslationFolder(
         model=model,

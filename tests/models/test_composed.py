@@ -77,7 +77,7 @@ def test_a_packed_model_computes_what_it_did(decoder: str) -> None:
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_a_folder_holds_it_and_its_attention_can_be_looked_at(tmp_path: Path, decoder: str) -> None:
     torch.manual_seed(1)
-    vocabulary = Vocabulary.learn(["the cat sat on the mat", "a cat is a cat"] * 5, 290)
+    vocabulary = Vocabulary.learn(lambda: ["the cat sat on the mat", "a cat is a cat"] * 5, 290)
     stored = TranslationFolder(model=config(decoder), banned=[0])
     model = stored.model.build(len(vocabulary), len(vocabulary))
     path = tmp_path / "model"

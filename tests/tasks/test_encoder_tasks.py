@@ -282,7 +282,7 @@ def test_pairs_of_one_document_are_refused_in_dev_too(tmp_path: Path) -> None:
 
 
 def test_a_vocabulary_without_a_mask_is_for_language_models(tmp_path: Path) -> None:
-    Vocabulary.learn(["film story music"] * 3, 300).save(tmp_path / "mine.json")
+    Vocabulary.learn(lambda: ["film story music"] * 3, 300).save(tmp_path / "mine.json")
     recipe = content(tmp_path, "language_model", updates=1) | {"vocabulary": {"file": "mine.json"}}
     train(recipes.parse(recipe, "test"), tmp_path / "run", reporter=Silent())
     assert folder.read_vocabularies(tmp_path / "run")[0].mask is None

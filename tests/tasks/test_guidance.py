@@ -143,7 +143,7 @@ def test_links_find_the_pairs_that_cleaning_kept(tmp_path: Path) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     corpus = Corpus(TextSource.of(tmp_path / "s"), TextSource.of(tmp_path / "t"), tmp_path / "a")
-    vocabulary = Vocabulary.learn(["a b c x y z q long"], 270)
+    vocabulary = Vocabulary.learn(lambda: ["a b c x y z q long"], 270)
     cleaning = CleaningConfig(max_length=8, duplicates="drop")
     cache = TokenCache.open_or_build(
         corpus.source, corpus.target, (vocabulary, vocabulary), cleaning, tmp_path, progress=False

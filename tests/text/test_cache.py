@@ -28,7 +28,7 @@ class Corpus:
         self.folder = folder
         self.source, self.target = folder / "train.s", folder / "train.t"
         self.write(SOURCE, TARGET)
-        self.vocabularies = (Vocabulary.learn(SOURCE, 280), Vocabulary.learn(TARGET, 285))
+        self.vocabularies = (Vocabulary.learn(lambda: SOURCE, 280), Vocabulary.learn(lambda: TARGET, 285))
 
     def write(self, source: list[str], target: list[str]) -> None:
         self.source.write_text("".join(f"{line}\n" for line in source), encoding="utf-8")

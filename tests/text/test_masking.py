@@ -96,4 +96,4 @@ def test_short_examples_have_one_at_least_and_empty_ones_none(
 
 def test_a_translator_s_vocabulary_has_no_mask() -> None:
     with pytest.raises(KotyaError, match="no mask"):
-        Masking(MaskingConfig(), Vocabulary.learn(LINES, 280))
+        Masking(MaskingConfig(), Vocabulary.learn(lambda: LINES, 280))

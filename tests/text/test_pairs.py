@@ -27,7 +27,7 @@ def byte_level(lines: list[str]) -> Vocabulary:
 
 VOCABULARIES = {
     "wordpiece": lambda lines: Vocabulary.learn_wordpiece(lambda: lines, 60, lowercase=True),
-    "bpe": lambda lines: Vocabulary.learn(lines, 320),
+    "bpe": lambda lines: Vocabulary.learn(lambda: lines, 320),
     "bytes": byte_level,
 }
 

@@ -22,7 +22,7 @@ def sides(tmp_path: Path) -> tuple[TextSource, TextSource]:
 @pytest.fixture
 def saved(tmp_path: Path) -> tuple[Vocabulary, Vocabulary]:
     """Two vocabularies, in files and in a model folder."""
-    one, two = Vocabulary.learn(["ein Mann"] * 5, 300), Vocabulary.learn(["a man"] * 5, 300)
+    one, two = Vocabulary.learn(lambda: ["ein Mann"] * 5, 300), Vocabulary.learn(lambda: ["a man"] * 5, 300)
     (tmp_path / "model").mkdir()
     for folder in (tmp_path, tmp_path / "model"):
         one.save(folder / "source.tokenizer.json")

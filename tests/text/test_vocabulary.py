@@ -22,7 +22,7 @@ CORPUS = [
 
 @pytest.fixture(scope="module")
 def learned() -> Vocabulary:
-    return Vocabulary.learn(CORPUS, 460)
+    return Vocabulary.learn(lambda: CORPUS, 460)
 
 
 @pytest.fixture(scope="module")
@@ -152,8 +152,8 @@ def test_file_restores_everything(
 
 
 def test_a_different_vocabulary_has_another_fingerprint(learned: Vocabulary) -> None:
-    assert Vocabulary.learn(CORPUS, 320).fingerprint != learned.fingerprint
-    assert Vocabulary.learn(CORPUS, 460).fingerprint == learned.fingerprint
+    assert Vocabulary.learn(lambda: CORPUS, 320).fingerprint != learned.fingerprint
+    assert Vocabulary.learn(lambda: CORPUS, 460).fingerprint == learned.fingerprint
 
 
 def test_files_that_are_no_vocabulary(learned: Vocabulary, tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_no_dropout_encodes_and_full_dropout_spells(learned: Vocabulary, importe
 
 def test_samples_drop_each_merge_with_its_probability() -> None:
     # Three characters and two merges, one after the other; the last is made with probability (1 - p)², at least.
-    vocabulary = Vocabulary.learn(["ab"] * 5, 266)
+    vocabulary = Vocabulary.learn(lambda: ["ab"] * 5, 266)
     assert len(vocabulary) == 265
     assert len(vocabulary.encode("ab")) == 1
     whole = vocabulary.encode("ab")

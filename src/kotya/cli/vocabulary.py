@@ -53,11 +53,15 @@ def learn(
     if codes is not None and size is not None:
         raise KotyaError("--size is of merges that are learned; --codes brings its own")
     check_file(output)
-    lines = TextSource.of(files).lines()
+    text = TextSource.of(files)
     if codes is not None:
-        vocabulary = Vocabulary.from_codes(codes, lines)
+        vocabulary = Vocabulary.from_codes(codes, text.lines())
     else:
-        vocabulary = Vocabulary.learn(lines, 8000 if size is None else size)
+        # a pipe can be read once alone
+        held = None if all(path.is_file() for path in files) else list(text.lines())
+        vocabulary = Vocabulary.learn(
+            text.lines if held is None else lambda: held, 8000 if size is None else size
+        )
     vocabulary.save(output)
     typer.echo(f"{len(vocabulary):,} pieces written to {output}", err=True)
 

@@ -9,7 +9,7 @@ decoded without loss.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -37,30 +37,43 @@ Pair = tuple[str, str]
 # ── Learning ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def learn(lines: Iterable[str], size: int) -> Tokenizer:
+def learn(lines: Callable[[], Iterable[str]], size: int) -> Tokenizer:
     """Learn a vocabulary of at most `size` pieces: 4 special ones, 256 bytes, the characters, and a piece a merge.
 
-    The lines are streamed; only word counts are held. Raises KotyaError where there is no text, or no room for merges.
+    The lines are streamed, twice; only counts are held. Raises KotyaError where there is no text or no room for merges.
     """
     if size <= RESERVED:
         raise KotyaError(
             f"a vocabulary of {size} pieces has no room: {RESERVED} are the special pieces and the bytes"
         )
     tokenizer = lossless_tokenizer({}, [])
+    # Rare characters go to bytes before they crowd out merges.
+    limit = max((size - RESERVED) // 2, 1)
     trainer = trainers.BpeTrainer(
         vocab_size=size - RESERVED,
         min_frequency=2,
-        # Rare characters go to bytes before they crowd out merges.
-        limit_alphabet=max((size - RESERVED) // 2, 1),
+        initial_alphabet=_alphabet(map(without_endless_words, lines()), limit),
+        limit_alphabet=limit,
         show_progress=False,
         special_tokens=[],
     )
-    tokenizer.train_from_iterator(map(without_endless_words, lines), trainer)
+    tokenizer.train_from_iterator(map(without_endless_words, lines()), trainer)
     model = json.loads(tokenizer.to_str())["model"]
     if not model["vocab"]:
         raise KotyaError("there is no text to learn a vocabulary from")
     pieces = sorted(model["vocab"], key=model["vocab"].__getitem__)
     return lossless_tokenizer(numbered(pieces), [(left, right) for left, right in model["merges"]])
+
+
+def _alphabet(lines: Iterable[str], limit: int) -> list[str]:
+    """The most frequent characters, where there are more than the limit: of equal ones the library takes any."""
+    counts: Counter[str] = Counter()
+    for line in lines:
+        counts.update(line)
+    kept = sorted(
+        (one for one in counts if not one.isspace() and one != SPACE), key=lambda one: (-counts[one], one)
+    )
+    return [SPACE, *kept[: limit - 1]] if len(kept) >= limit else []
 
 
 def without_endless_words(line: str) -> str:

@@ -53,7 +53,7 @@ class EncoderVocabularyConfig(Config):
             return open_vocabulary(root / self.file, None)
         assert self.size is not None
         if self.kind == "bpe":
-            return Vocabulary.learn_masked(lines(), self.size)
+            return Vocabulary.learn_masked(lines, self.size)
         return Vocabulary.learn_wordpiece(lines, self.size, lowercase=bool(self.lowercase))
 
 

@@ -83,9 +83,9 @@ class VocabularyConfig(Config):
         assert self.size is not None
         # lines that are not UTF-8 are passed over: the token cache, which reads the files next, stops or counts them
         if self.joint:
-            both = Vocabulary.learn(chain(source.valid_lines(), target.valid_lines()), self.size)
+            both = Vocabulary.learn(lambda: chain(source.valid_lines(), target.valid_lines()), self.size)
             return both, both
-        one, two = (Vocabulary.learn(side.valid_lines(), self.size) for side in (source, target))
+        one, two = (Vocabulary.learn(side.valid_lines, self.size) for side in (source, target))
         return one, two
 
     def _read(self, root: Path) -> Vocabularies:

@@ -84,12 +84,12 @@ class Vocabulary:
         self._samples_of: tuple[float, int] | None = None
 
     @classmethod
-    def learn(cls, lines: Iterable[str], size: int) -> "Vocabulary":
+    def learn(cls, lines: Callable[[], Iterable[str]], size: int) -> "Vocabulary":
         """Learn BPE (see bpe.learn) with pad 0, unknown 1, begin 2, end 3."""
         return cls(bpe.learn(lines, size), pad=0, unknown=1, begin=2, end=3)
 
     @classmethod
-    def learn_masked(cls, lines: Iterable[str], size: int) -> "Vocabulary":
+    def learn_masked(cls, lines: Callable[[], Iterable[str]], size: int) -> "Vocabulary":
         """Learn BPE with a mask as its last piece."""
         content = json.loads(bpe.learn(lines, size - 1).to_str())
         pieces = content["model"]["vocab"]
