@@ -114,7 +114,7 @@ def test_a_base_with_the_vocabulary_of_another(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(base / "bert", tmp_path / "bert", ignore=shutil.ignore_patterns("checkpoints"))
-    Vocabulary.learn_masked(["a b c"], 290).save(tmp_path / "bert" / "tokenizer.json")
+    Vocabulary.learn_masked(lambda: ["a b c"], 290).save(tmp_path / "bert" / "tokenizer.json")
     flags = ["--task", "classification", "--data", str(base / "labels"), "--base", str(tmp_path / "bert")]
     assert run(["train", *flags, "-o", str(tmp_path / "out")]) == 2
     *_, line = capsys.readouterr().err.splitlines()

@@ -97,7 +97,7 @@ def test_a_language_model_attends_to_what_is_before(tmp_path: Path) -> None:
 
 def written(path: Path) -> Path:
     """A language model of one layer in a folder."""
-    vocabulary = Vocabulary.learn_masked(["a b"], 300)
+    vocabulary = Vocabulary.learn_masked(lambda: ["a b"], 300)
     config = LanguageModelFolder(model=LanguageModelConfig(size=8, heads=2, layers=1, feed_forward=8))
     both = (vocabulary, vocabulary)
     tensors = folder.weights(config.build(both))

@@ -122,7 +122,9 @@ def test_an_empty_prompt_has_as_many_pieces_more_as_any_other(models: dict[str, 
     for prompt in ("", "film"):
         given = len(generator.vocabulary.encode(prompt))
         [found] = generator.continuations([prompt], length=3, sampling=sampling)
-        lengths = [len(generator.vocabulary.encode(one.text)) - given for one in found if not one.finished]
+        # a piece that is part of a character leaves a mark that is pieces of its own
+        whole = [one.text for one in found if not one.finished and "\ufffd" not in one.text]
+        lengths = [len(generator.vocabulary.encode(text)) - given for text in whole]
         assert lengths
         assert max(lengths) <= 3
 
@@ -218,7 +220,7 @@ def test_a_mask_stands_in_its_text_as_a_word_would(kind: str) -> None:
     """The pieces around it are those of the text with a word in its place, whatever comes right behind."""
     lines = ["the film, a dull story. it is dull!"] * 3
     vocabulary = (
-        Vocabulary.learn_masked(lines, 300)
+        Vocabulary.learn_masked(lambda: lines, 300)
         if kind == "bpe"
         else Vocabulary.learn_wordpiece(lambda: lines, 300, lowercase=True)
     )

@@ -136,7 +136,7 @@ def test_9_what_the_recipes_pretrain_is_written_for_the_library(
     """The models of the recipes as they stand, with few layers; without segments it is a DistilBERT to the library."""
     path = Path(__file__).parents[2] / "recipes" / "bert" / f"wikitext2-{recipe}.yaml"
     settings = recipes.read(path).model.model_copy(update={"layers": 3})  # type: ignore[attr-defined]
-    vocabulary = Vocabulary.learn_masked(texts(30), 320)
+    vocabulary = Vocabulary.learn_masked(lambda: texts(30), 320)
     config = MaskedLMFolder(model=settings, next_sentence=False)
     torch.manual_seed(1)
     model = config.build((vocabulary, vocabulary))
