@@ -2,7 +2,6 @@
 
 import sys
 import traceback
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,8 +9,13 @@ from threading import Lock
 
 WRITING = Lock()
 """Held while what all cells share is written: texts, tables and what they are made of."""
-MAKING: defaultdict[Path, Lock] = defaultdict(Lock)
-"""Held while a base is made, each its own."""
+_MAKING: dict[Path, Lock] = {}
+
+
+def making(path: Path) -> Lock:
+    """Held while what lies there is made, such as a base; each its own."""
+    with WRITING:
+        return _MAKING.setdefault(path, Lock())
 
 
 def run_all(cells: Iterable[Callable[[], object]], jobs: int) -> int:

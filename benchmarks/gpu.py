@@ -4,7 +4,8 @@ FlashAttention, and an encoder that learns to fill in masked words of texts of m
     python benchmarks/gpu.py                                   bf16, batch 1, 8 heads × 64, 4k to 64k positions
     python benchmarks/gpu.py --parts encoder --peak 989        on a chip of so many dense TFLOP/s in bf16
 
-Both sides in one run, the fastest of several calls, each waited for; forward / forward and backward in milliseconds.
+Both sides in one run, the fastest of several rounds, calls of attention queued ten at a time; forward / forward and
+backward in milliseconds.
 """
 
 import argparse

@@ -27,7 +27,7 @@ from typing import Any
 
 import bert_texts
 import machine
-from cells import MAKING, WRITING, run_all
+from cells import WRITING, making, run_all
 from kotya import folder as folders
 from kotya import recipe as recipes
 from kotya.folder import find_device
@@ -203,7 +203,7 @@ def updates(count: int) -> list[str]:
 def base_folder(place: Place) -> Path:
     """MiniLM, imported once."""
     path = place.folder / "base-minilm"
-    with MAKING[path]:
+    with making(path):
         if not path.exists():
             command("import", bert_texts.model_folder(), path)
     return path
