@@ -8,17 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kotya.attention import linear
+from kotya.attention.features import Elu, Favor, FeatureMap, Relu, orthogonal
 from kotya.attention.forms import Linear
-from kotya.attention.linear import (
-    Elu,
-    Favor,
-    FeatureMap,
-    LengthProjection,
-    LinearCache,
-    Relu,
-    attend_linear,
-    orthogonal,
-)
+from kotya.attention.linear import LinearCache, attend_linear
+from kotya.attention.linformer import LengthProjection
 from kotya.errors import KotyaError
 
 MAPS = {"elu": lambda: Elu(8), "relu": lambda: Relu(8), "favor": lambda: Favor(8, 24)}

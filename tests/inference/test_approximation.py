@@ -2,7 +2,7 @@
 
 import torch
 
-from kotya.attention.linear import orthogonal
+from kotya.attention.features import orthogonal
 from kotya.inference.approximation import by_drawing, by_spread, errors_of
 
 

@@ -16,9 +16,10 @@ from pydantic import BeforeValidator, Field
 
 from kotya.attention.block_patterns import Random
 from kotya.attention.block_sparse import BlockSparse
+from kotya.attention.features import Elu, Favor, FeatureMap, Relu
 from kotya.attention.forms import Form, Linear, Linformer, Patterned
 from kotya.attention.head_patterns import HeadPatterns, Kernel
-from kotya.attention.linear import Elu, Favor, FeatureMap, LengthProjection, Relu
+from kotya.attention.linformer import LengthProjection
 from kotya.attention.patterns import Full, Global, Pattern, Window
 from kotya.attention.presets import PRESETS
 from kotya.config import Config

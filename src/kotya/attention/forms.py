@@ -14,9 +14,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from kotya.attention.caches import Cache, MixedSource, SourceCache
+from kotya.attention.features import FeatureMap
 from kotya.attention.head_patterns import HeadPatterns
 from kotya.attention.kernels import Heads, Keys, Queries, attend, exact
-from kotya.attention.linear import FeatureMap, LengthProjection, LinearCache, attend_linear
+from kotya.attention.linear import LinearCache, attend_linear
+from kotya.attention.linformer import LengthProjection
 from kotya.attention.packed import Packing, Tokens, attend_packed
 from kotya.attention.pattern_cache import PatternCache, PatternSource
 from kotya.errors import KotyaError

@@ -6,14 +6,10 @@ Texts are read chunk by chunk, features and all, and once more for the gradients
 key, value and output. In causal attention a block of positions reads what came before it through the sums, itself
 through a triangle of scores. The sums are all that decoding keeps: their size does not grow.
 
-Features that are exponentials leave float32's range. So each is divided in the keys by e to its scale, the greatest
-exponent that it had so far, and multiplied by it in the queries, whose own sum is then taken out: it cancels. When a
-scale rises, the sums fall with it, as in the online softmax (Milakov and Gimelshein 2018). A denominator is so 1 at
-least. All is computed in float32, whatever autocast is on.
+Features have a scale (features.py). When it rises, the sums fall with it, as in the online softmax (Milakov and
+Gimelshein 2018). A denominator is so 1 at least. All is computed in float32, whatever autocast is on.
 """
 
-import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
@@ -21,20 +17,16 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from jaxtyping import Float, Int
+from torch import Tensor
 
-from kotya.errors import KotyaError
+from kotya.attention.features import Featured, FeatureMap, Scale
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Heads = Float[Tensor, "rows length heads head_size"]
 Texts = Float[Tensor, "_ _ _ head_size"]
 Values = Float[Tensor, "_ _ _ value_size"]
-Vectors = Float[Tensor, "rows length heads size"]
-Featured = Float[Tensor, "rows heads length features"]
-Scale = Float[Tensor, "rows heads features"]
-Real = Bool[Tensor, "rows length"]
 Sums = Float[Tensor, "rows heads features value_size_and_1"]
 """S, and z in the last column."""
 
@@ -46,132 +38,6 @@ _RISE = 40.0
 """In a causal chunk a scale rises by so much at most above the chunk's first key: denominators stay above e⁻⁴⁰."""
 _SMALLEST = 1e-30
 """Denominators below are taken for nothing: the query matches no key, and its output is zero."""
-
-
-class FeatureMap(nn.Module, ABC):
-    """φ, of which products stand for exp(qᵀk/√d), or for another similarity; never negative, computed in float32."""
-
-    def __init__(self, count: int) -> None:
-        """`count`: r, how many features a vector has."""
-        super().__init__()
-        self.count = count
-
-    @abstractmethod
-    def queries(self, x: Vectors, scale: Scale) -> Featured:
-        """φ·e^scale of queries, each by itself: a factor of its own cancels out."""
-
-    @abstractmethod
-    def keys(self, x: Vectors, scale: Scale, real: Real | None = None) -> tuple[Featured, Scale]:
-        """φ/e^scale of keys, and the scale, raised where these keys need it. Those that are not `real` have no φ."""
-
-    def renew(self) -> None:
-        """Before a forward pass in training."""
-
-    def now(self) -> "FeatureMap":
-        """As it is, whatever is drawn later: a graph keeps this for its backward."""
-        return self
-
-
-class Elu(FeatureMap):
-    """φ(x) = elu(x) + 1 (Katharopoulos et al. 2020, equation 7)."""
-
-    def queries(self, x: Vectors, scale: Scale) -> Featured:
-        return F.elu(x.transpose(1, 2).float()) + 1.0
-
-    def keys(self, x: Vectors, scale: Scale, real: Real | None = None) -> tuple[Featured, Scale]:
-        return _masked(self.queries(x, scale), real), scale
-
-
-class Relu(FeatureMap):
-    """φ(x) = max(x, 0), as Choromanski et al. 2021 have it among their generalised kernels, without a projection."""
-
-    def queries(self, x: Vectors, scale: Scale) -> Featured:
-        return F.relu(x.transpose(1, 2).float())
-
-    def keys(self, x: Vectors, scale: Scale, real: Real | None = None) -> tuple[Featured, Scale]:
-        return _masked(self.queries(x, scale), real), scale
-
-
-def _masked(k: Tensor, real: Tensor | None) -> Tensor:
-    """Features of keys, those of padding 0."""
-    return k if real is None else k * real[:, None, :, None]
-
-
-class Favor(FeatureMap):
-    """FAVOR+ (Choromanski et al. 2021): φ(x) = exp(±ωᵀx′ - |x′|²/2), x′ = x/d^¼, for random orthogonal ω.
-
-    E φ(q)ᵀφ(k) = exp(qᵀk/√d), exactly softmax's. Features come in pairs, of ω and of -ω (their Lemma 1, "hyperbolic"):
-    half of the products, and a smaller error.
-    """
-
-    def __init__(self, size: int, features: int, *, redraw: int | None = None) -> None:
-        """`features`: r, how many there are. `redraw`: after so many forward passes in training they are drawn anew.
-
-        Raises KotyaError for an odd number.
-        """
-        if features % 2:
-            raise KotyaError(f"{features} random features: they come in pairs")
-        super().__init__(features)
-        self.redraw = redraw
-        # not trained, but weights all the same: they are saved with the others, and a run goes on with them
-        self.omega = nn.Parameter(torch.empty(features // 2, size), requires_grad=False)
-        self.passes = nn.Parameter(torch.zeros(()), requires_grad=False)
-        self.draw()
-
-    @torch.no_grad()
-    def draw(self) -> None:
-        """New random features, by PyTorch's default generator."""
-        if not self.omega.is_meta:
-            self.omega.copy_(orthogonal(*self.omega.shape))
-
-    @torch.no_grad()
-    def renew(self) -> None:
-        if self.redraw is not None:
-            self.passes.add_(1.0)
-            if int(self.passes) % self.redraw == 0:
-                self.draw()
-
-    def now(self) -> FeatureMap:
-        if self.redraw is None:
-            return self
-        with torch.device("meta"):
-            drawn = Favor(self.omega.shape[1], self.count)
-        drawn.omega = nn.Parameter(self.omega.clone(), requires_grad=False)
-        return drawn
-
-    def _exponents(self, x: Tensor, above: Tensor, below: Tensor) -> Tensor:
-        """ωᵀx′ and -ωᵀx′ side by side, with what is added to either."""
-        projected = F.linear(x, self.omega.float() * x.shape[-1] ** -0.25)
-        return torch.cat([projected + above, below - projected], dim=-1)
-
-    def queries(self, x: Vectors, scale: Scale) -> Featured:
-        """Without e to the -|x′|²/2, and with what makes their sum 1: a softmax, which no exponent can overflow."""
-        above, below = scale[:, :, None].chunk(2, dim=-1)
-        return self._exponents(x.transpose(1, 2).float(), above, below).softmax(-1)
-
-    def keys(self, x: Vectors, scale: Scale, real: Real | None = None) -> tuple[Featured, Scale]:
-        x = x.transpose(1, 2).float()
-        less = x.square().sum(-1, keepdim=True) * (-(x.shape[-1] ** -0.5) / 2)
-        exponents = self._exponents(x, less, less)
-        if real is not None:
-            exponents = exponents.masked_fill(~real[:, None, :, None], -math.inf)
-        scale = torch.maximum(scale, exponents.detach().amax(2))
-        return exponents.sub_(scale[:, :, None]).exp_(), scale
-
-
-def orthogonal(features: int, size: int) -> Float[Tensor, "features size"]:
-    """Random rows, each distributed as a normal vector; of each `size` of them every two are orthogonal.
-
-    By PyTorch's default generator (Choromanski et al. 2021, section 2.4).
-    """
-    blocks = []
-    for _ in range(-(-features // size)):
-        q, r = torch.linalg.qr(torch.randn(size, size))
-        blocks.append(
-            (q * r.diagonal().sign()).T
-        )  # without the signs no direction would be as likely as its opposite
-    norms: Tensor = torch.randn(features, size).norm(dim=1, keepdim=True)
-    return torch.cat(blocks)[:features] * norms
 
 
 def _without_autocast(compute: Callable[P, R]) -> Callable[P, R]:
@@ -472,36 +338,3 @@ def _by_seen(gradient: Tensor, output: Tensor, below: Tensor) -> Tensor:
     g, out = (x.transpose(1, 2).float() for x in (gradient, output))
     g = g / torch.where(below > _SMALLEST, below, torch.inf)
     return torch.cat([g, -(g * out).sum(3, keepdim=True)], dim=3)
-
-
-class LengthProjection(nn.Module):
-    """Linformer (Wang et al. 2020): keys and values of n positions are mixed into k of them, K̄ = EK, V̄ = FV.
-
-    E and F are learned, k × the longest text. It has no causal form: every mixture holds what comes after.
-    """
-
-    def __init__(self, length: int, size: int) -> None:
-        """`length`: of the longest text. `size`: k."""
-        super().__init__()
-        self.length = length
-        self.keys = nn.Parameter(torch.randn(size, length) / math.sqrt(size))
-        self.values = nn.Parameter(torch.randn(size, length) / math.sqrt(size))
-
-    def forward(
-        self, key: Texts, value: Texts, lengths: Int[Tensor, " rows"] | None = None
-    ) -> tuple[Texts, Texts]:
-        """[rows, k, heads, size] each; padding takes no part. Raises KotyaError for a text longer than the longest."""
-        length = key.shape[1]
-        if length > self.length:
-            raise KotyaError(
-                f"a text of {length} pieces: Linformer's projections were learned for {self.length} at most; "
-                "a model for longer texts needs a greater max_length"
-            )
-        if lengths is not None:
-            real = torch.arange(length, device=key.device) < lengths[:, None]
-            key, value = (x * real[:, :, None, None] for x in (key, value))
-        mixed = (
-            (weights[:, :length].to(x.dtype) @ x.flatten(2)).unflatten(2, x.shape[2:])
-            for weights, x in ((self.keys, key), (self.values, value))
-        )
-        return next(mixed), next(mixed)

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kotya.attention.linear import Favor, attend_linear, orthogonal
+from kotya.attention.features import Favor, orthogonal
+from kotya.attention.linear import attend_linear
 from kotya.pictures.lengths import Curve
 
 SPREADS = (0.1, 0.3, 1.0)

@@ -23,10 +23,11 @@ from kotya.attention.choices import (
     of_layer,
     patterned,
 )
+from kotya.attention.features import FeatureMap
 from kotya.attention.forms import Form, Patterned
 from kotya.attention.head_patterns import Kernel
 from kotya.attention.kernels import Mask
-from kotya.attention.linear import FeatureMap, LengthProjection
+from kotya.attention.linformer import LengthProjection
 from kotya.attention.packed import Packing
 from kotya.attention.positions import LearnedPositions, Rotation, rotation
 from kotya.config import wrong
