@@ -112,6 +112,22 @@ def test_an_adapter_that_is_no_number_is_refused_alone_and_beside_others(made: P
     assert not (tmp_path / "whole").exists()
 
 
+def test_what_overflows_is_refused_alone_and_beside_others(made: Path, tmp_path: Path) -> None:
+    """The weights are numbers; what comes of them is none."""
+    broken = shutil.copytree(made / "classification-lora", tmp_path / "broken")
+    tensors = load_file(broken / "model.safetensors")
+    grown = {name: tensor * 1e30 for name, tensor in tensors.items()}
+    folders.save_weights(broken / "model.safetensors", grown)
+    classifier = kotya.load(broken, base=made / "bert")
+    assert isinstance(classifier, Classifier)
+    with pytest.raises(Fault, match="what the model predicts is not a number"):
+        classifier.classify(TEXTS[0])
+    models = kotya.load(made / "bert", adapters=[broken, made / "relevance-houlsby"])
+    assert isinstance(models, Adapters)
+    with pytest.raises(Fault, match="what the model predicts is not a number"):
+        list(models.answer([("broken", TEXTS[0]), ("relevance-houlsby", PAIRS[0])]))
+
+
 def test_a_tagger_shares_batches_too(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where its adapter stands at every place that it finds: the pooler is the classifier's."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(made / "cache"))

@@ -27,7 +27,7 @@ from kotya.models.empty import build_empty
 from kotya.models.heads import SequenceModel, TokenModel
 from kotya.tasks.classification import ClassificationFolder
 from kotya.tasks.encoder_recipe import TunedFolder
-from kotya.tasks.packed_batch import PackedBatch, full_batches, pack
+from kotya.tasks.packed_batch import PackedBatch, finite, full_batches, pack
 from kotya.tasks.relevance import RelevanceFolder
 from kotya.tasks.settings import FolderConfig
 from kotya.tasks.tagging import TaggingFolder, likeliest, untagged, write
@@ -110,9 +110,10 @@ class SharedEncoder:
             with routed(self.slots[name]):
                 if isinstance(model, TokenModel):
                     assert hidden is not None
-                    outputs = model.answer(hidden[tokens[name]]).cpu().split([lengths[i] for i in places])
+                    answers = finite(model.answer(hidden[tokens[name]]))
+                    outputs = answers.cpu().split([lengths[i] for i in places])
                 else:
-                    outputs = model.answer(pooled[some]).cpu().split(1)
+                    outputs = finite(model.answer(pooled[some])).cpu().split(1)
             found |= zip(places, outputs, strict=True)
         return [found[place] for place in range(len(names))]
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kotya.attention.packed import Packing
+from kotya.errors import Fault
 from kotya.models.bert import MaskedLM
 from kotya.models.heads import SequenceModel, TokenModel
 from kotya.text.sequences import Encoded
@@ -78,9 +79,22 @@ def full_batches(lengths: Sequence[int], tokens: int = TOKENS) -> Iterator[NDArr
 
 
 def read(model: MaskedLM | SequenceModel | TokenModel, batch: PackedBatch) -> Float[Tensor, "rows size"]:
-    """What a model over an encoder makes of a batch; models that know no second segment get none."""
+    """What a model over an encoder makes of a batch; models that know no second segment get none.
+
+    Raises Fault in use where that is no number; in training the loss says so.
+    """
     segments = batch.segments if model.encoder.config.segments > 1 else None
     output: Tensor = model(batch.ids, batch.packing, segments)
+    return output if model.training else finite(output)
+
+
+def finite(output: Tensor) -> Tensor:
+    """The same. Raises Fault where some of it is no number."""
+    if not output.isfinite().all():
+        raise Fault(
+            "what the model predicts is not a number (NaN); its weights are broken, or too large for the precision it "
+            "is used in"
+        )
     return output
 
 
