@@ -373,6 +373,16 @@ def test_a_folder_that_is_not_read_is_named(
     assert not (tmp_path / "ours").exists()
 
 
+def test_rotations_that_are_stretched_are_not_read(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    write("modernbert", "Model", theirs)
+    told = json.loads((theirs / "config.json").read_text(encoding="utf-8"))["rope_parameters"]
+    told["full_attention"] |= {"rope_type": "yarn", "factor": 4.0}
+    change(theirs / "config.json", rope_parameters=told)
+    with pytest.raises(KotyaError, match="rope_parameters of full_attention are 'yarn'; read is 'default'"):
+        read(str(theirs))
+
+
 def test_a_tokenizer_of_another_model(tmp_path: Path) -> None:
     write("bert", "Model", tmp_path / "theirs")
     tokenizer("bert", 60).save_pretrained(tmp_path / "small")

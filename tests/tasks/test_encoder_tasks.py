@@ -35,6 +35,26 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
+@pytest.mark.parametrize("kind", ["classification", "tagging"])
+def test_gradients_accumulated_over_two_batches_are_those_of_one_twice_as_large(
+    tmp_path: Path, kind: str
+) -> None:
+    """Their losses are means over unequal weights: of classes, of words."""
+    weights = []
+    for size, accumulate in ((16, 1), (8, 2)):
+        run = tmp_path / f"{accumulate}"
+        plan = content(tmp_path, kind, updates=4, examples=size, accumulate=accumulate, evaluate_every=4)
+        plan["model"] |= {"dropout": 0.0, "attention_dropout": 0.0}
+        if kind == "classification":
+            plan["training"]["class_weights"] = {"good": 5.0, "bad": 0.5}
+        train(recipes.parse(plan, "test"), run, reporter=Silent())
+        weights.append(folder.read_weights(run / folder.WEIGHTS))
+    for name, tensor in weights[0].items():
+        # Adam turns what rounding left of a gradient that is 0, a key bias's, into steps
+        if not name.endswith("bias"):
+            torch.testing.assert_close(weights[1][name], tensor, rtol=0, atol=2e-4, msg=name)
+
+
 def prepared(tmp_path: Path, kind: str, **training: Any) -> Prepared:
     return small_task(tmp_path, kind, **training).prepare(
         None, tmp_path / "cache", lambda _: None, progress=False
