@@ -54,6 +54,8 @@ WAYS = {
         ("adapt.kind=lora", "adapt.rank=4", "adapt.alpha=8", "adapt.targets=[attention, feed_forward]"), 10, 2
     ),
     "head": Way(("adapt.kind=head",), 20),
+    "full, twice the epochs": Way(longer=2),
+    "houlsby 64, twice the epochs": Way(("adapt.kind=houlsby", "adapt.size=64"), 10, 2),
 }
 TRANSLATORS = ("transformer", "bahdanau")
 TRANSLATOR_WAYS = ("base", "lora", "full")

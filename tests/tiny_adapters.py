@@ -84,3 +84,8 @@ def shaken(parameters: dict[str, nn.Parameter], seed: int = 5) -> None:
     draw = torch.Generator().manual_seed(seed)
     for parameter in parameters.values():
         parameter.add_(0.1 * torch.randn(parameter.shape, generator=draw))
+
+
+def distance(found: Tensor, expected: Tensor) -> float:
+    """As a share of what is expected."""
+    return float(((found - expected).norm() / expected.norm()).detach())

@@ -141,10 +141,12 @@ def load(
     *,
     task: str | None = None,
     base: Path | None = None,
+    held: bool = True,
 ) -> LoadedModel:
     """The model of a folder, ready for use. Raises KotyaError where it is no whole model folder, or of another task.
 
-    `base`: where the base of an adapter lies, if not where it lay. A folder runs no code of its own: one whose config
+    `base`: where the base of an adapter lies, if not where it lay. `held`: whether that is kept in what the adapter
+    says; else in float32. A folder runs no code of its own: one whose config
     names a person's own score loads only inside `own_code(True)`.
     """
     config = read_config(path)
@@ -161,7 +163,8 @@ def load(
         check_numbers(tensors, path / WEIGHTS)
         assign(model, tensors, path / WEIGHTS)
     else:
-        adapt(model, config.adapter.adapt, tensors, origin, path / WEIGHTS)
+        how = config.adapter.adapt if held else in_float32(config.adapter.adapt)
+        adapt(model, how, tensors, origin, path / WEIGHTS)
     return LoadedModel(model.to(place, dtype).eval(), config, vocabularies, read_recipe(path))
 
 
@@ -182,13 +185,19 @@ def adapt(
     """
     check_numbers(tensors, path)
     taken = base_weights(model, base)
-    # what the folder holds comes before what the base has: an imported adapter may bring a pooler
-    fresh = trained_beside(model, taken.keys() - tensors.keys())
+    # an imported adapter may bring a pooler, which comes before that of the base
+    poolers = {one for one in tensors if one.startswith(POOLER)}
+    fresh = trained_beside(model, taken.keys() - poolers)
     assign(model, taken | {one: tensors[one] for one in fresh if one in tensors}, path)
     if encoder is not None:
         model.encoder = encoder
     attach(model, config, fresh=fresh, name=name)
     fill(own(model, name, fresh=fresh), tensors, path)
+
+
+def in_float32(config: AdaptConfig) -> AdaptConfig:
+    """The same adapter over a base whose whole weights are at hand."""
+    return config.model_copy(update={"held": "float32"})
 
 
 def base_weights(model: nn.Module, base: Path, config: FolderConfig | None = None) -> dict[str, Tensor]:
@@ -198,9 +207,8 @@ def base_weights(model: nn.Module, base: Path, config: FolderConfig | None = Non
     another order do, their matrix is not taken, though it be as large.
     Raises KotyaError where one is missing or of another shape, and for a base that is itself an adapter.
     """
+    check_whole(base)
     known = read_config(base)
-    if known.adapter is not None:
-        raise KotyaError(f"{base}: an adapter, where a whole model is needed; kotya merge makes one of it")
     outputs = [(one.task, getattr(one, "labels", None)) for one in (config or known, known)]
     wanted = dict(model.named_parameters())
     tensors = stretched(read_weights(base / WEIGHTS), wanted)
@@ -258,11 +266,18 @@ def base_of(path: Path, adapter: AdapterOf, given: Path | None = None) -> Path:
             f"{path}: an adapter whose base was {base}, where there is no model; say where: --base or, to a "
             "command without it, adapter.base in its config.json (going on with its training: base=FOLDER)"
         )
+    check_whole(base)
     if base_content(base) != adapter.content:
         raise KotyaError(
             f"{path}: an adapter for another base: weights or vocabulary of {base} are not those it was made for"
         )
     return base
+
+
+def check_whole(base: Path) -> None:
+    """Raises KotyaError where a folder is that of an adapter, and so no base."""
+    if read_config(base).adapter is not None:
+        raise KotyaError(f"{base}: an adapter, where a whole model is needed; kotya merge makes one of it")
 
 
 def read_recipe(path: Path) -> TaskRecipe | None:
@@ -278,7 +293,10 @@ def read_config(path: Path) -> FolderConfig:
         raise KotyaError(f"{path}: there is no such model folder")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        task = content.get("task") if isinstance(content, dict) else None
+        content = content if isinstance(content, dict) else {}
+        task = content.get("task")
+        if task not in FOLDERS and "model_type" in content:
+            raise KotyaError(f"{path}: a folder of Hugging Face's; kotya import makes one of ours of it")
         if task not in FOLDERS:
             raise ValueError(f"its task is {task!r}, which is none of {', '.join(FOLDERS)}")
         return FOLDERS[task].model_validate(content)
@@ -319,8 +337,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def check_numbers(tensors: dict[str, Tensor], path: Path) -> None:
-    """Raises Fault where a weight is NaN: nothing that such a model says would be a number."""
+    """Raises Fault where a weight is NaN: nothing that such a model says would be one; KotyaError for other types."""
     for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise KotyaError(
+                f"{path}: the weight {name} is of {tensor.dtype}, where numbers with a point are"
+            )
         if tensor.numel() and tensor.amin().isnan():  # a pass over the memory, and no more of it
             raise Fault(f"{path}: the weight {name} is not a number (NaN); take an earlier checkpoint")
 

@@ -15,6 +15,7 @@ from kotya.errors import Fault, KotyaError
 from kotya.inference.adapted import Adapters
 from kotya.inference.classifier import Classifier
 from kotya.inference.ranker import Ranker
+from kotya.inference.shared_encoder import SharedEncoder
 from kotya.inference.tagger import Tagger
 from kotya.training.merging import merge
 from tuned_adapters import LORA, PAIRS, TEXTS, make_tuned, tuned
@@ -27,7 +28,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_one_base_many_tasks_one_batch(made: Path) -> None:
+def test_one_base_many_tasks_one_batch(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = SharedEncoder._outputs
     names = ["classification-lora", "relevance-houlsby", "regression-lora"]
     models = kotya.load(made / "bert", adapters=[made / name for name in names])
     assert isinstance(models, Adapters)
@@ -39,7 +41,12 @@ def test_one_base_many_tasks_one_batch(made: Path) -> None:
         (names[0], TEXTS[2]),
         (names[1], PAIRS[1]),
     ]
+    batches = []
+    monkeypatch.setattr(
+        SharedEncoder, "_outputs", lambda self, batch, rows: batches.append(rows) or whole(self, batch, rows)
+    )
     answers = list(models.answer(requests))
+    assert [sorted(rows) for rows in batches] == [sorted(name for name, _ in requests)]
     alone = {name: kotya.load(made / name) for name in names}
     first, ranker, numbers = (alone[name] for name in names)
     assert isinstance(first, Classifier)
@@ -140,6 +147,8 @@ def test_a_tagger_shares_batches_too(made: Path, monkeypatch: pytest.MonkeyPatch
     asked.append(("tagging-lora", ""))
     models = kotya.load(made / "bert", adapters=[tagger, made / "classification-lora"])
     assert isinstance(models, Adapters)
+    with pytest.raises(KotyaError, match="this model reads single texts, not 'which film"):
+        list(models.answer([("tagging-lora", PAIRS[0])]))
     assert models._shared is not None
     by_itself = models["tagging-lora"]
     assert isinstance(by_itself, Tagger)

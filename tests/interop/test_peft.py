@@ -474,7 +474,7 @@ def test_what_peft_has_not_is_named(tmp_path: Path, capfd: pytest.CaptureFixture
     assert "a whole model; PEFT's form is for adapters" in why(None)
     made(base, "SEQ_CLS", tmp_path / "lora", LoRAConfig(kind="lora"))
     command = ["export", tmp_path / "lora", tmp_path / "out", "--to", "huggingface"]
-    assert "an adapter; --to peft writes it" in refused(command, capfd)
+    assert "no whole model; --to peft writes a LoRA" in refused(command, capfd)
     assert "--base goes with --to peft" in refused([*command, "--base", base.ours], capfd)
     assert "PEFT has no such adapters: of kind houlsby" in why(BottleneckConfig(kind="houlsby", size=4))
     assert not (tmp_path / "out").exists()

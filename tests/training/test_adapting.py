@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import kotya
 from kotya import folder as folders
 from kotya import recipe as recipes
 from kotya.adapt.attach import own
-from kotya.adapt.place import AdaptedLinear, places
+from kotya.adapt.place import places
 from kotya.cli.main import run as command
 from kotya.errors import KotyaError
 from kotya.inference.benchmark import training_step
@@ -124,6 +124,19 @@ def test_merged_it_is_a_whole_model_with_the_same_answers(made: Path, tmp_path: 
     assert not (tmp_path / "no").exists()
 
 
+def test_a_lora_that_would_weigh_too_much_is_not_merged(
+    translator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(translator / "cache"))
+    plan = on_base(
+        parallel(translator, updates=2, evaluate_every=2), translator / "general", {"kind": "lora"}
+    )
+    train(recipes.parse(plan, "test"), tmp_path / "domain", reporter=Silent())
+    with pytest.raises(KotyaError, match=r"domain: .* no number any more: the adapter weighs too much"):
+        merge([(tmp_path / "domain", 1e40)], tmp_path / "no")
+    assert not (tmp_path / "no").exists()
+
+
 def test_what_is_merged_is_whole_where_the_base_was_held_in_int8(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +154,56 @@ def test_what_is_merged_is_whole_where_the_base_was_held_in_int8(
     assert whole.classify(TEXTS[0]).probabilities == pytest.approx(
         held.classify(TEXTS[0]).probabilities, abs=0.05
     )
+
+
+def test_a_refused_resume_leaves_the_run_as_it_was(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(made / "cache"))
+    plan = on_base(content(tmp_path, "classification", updates=2, evaluate_every=2), made / "bert", LORA)
+    run = tmp_path / "run"
+    train(recipes.parse(plan, "test"), run, reporter=Silent())
+    shutil.copytree(made / "bert", tmp_path / "other")
+    tensors = load_file(tmp_path / "other" / "model.safetensors")
+    folders.save_weights(
+        tmp_path / "other" / "model.safetensors", {name: one + 1 for name, one in tensors.items()}
+    )
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    for base, message in (("nowhere", "there is no model"), ("other", "an adapter for another base")):
+        with pytest.raises(KotyaError, match=message):
+            train(
+                recipes.parse(plan | {"base": str(tmp_path / base)}, "test"),
+                run,
+                reporter=Silent(),
+                resume=True,
+            )
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_holds_nothing_of_the_base_and_only_numbers(made: Path, tmp_path: Path) -> None:
+    adapter, weights = made / "classification-lora", load_file(made / "classification-lora/model.safetensors")
+    key = "encoder.layers.0.attention.key.weight"
+    up = next(name for name in weights if name.endswith(".up"))
+    cases = {
+        "key": ({key: load_file(made / "bert" / "model.safetensors")[key]}, f"no weight '{key}'"),
+        "whole": ({up: weights[up].long()}, f"{up} is of torch.int64"),
+        "complex": ({up: weights[up].to(torch.complex64)}, f"{up} is of torch.complex64"),
+    }
+    for name, (changed, message) in cases.items():
+        shutil.copytree(adapter, tmp_path / name)
+        save_file(weights | changed, tmp_path / name / "model.safetensors")
+        with pytest.raises(KotyaError, match=re.escape(message)):
+            kotya.load(tmp_path / name, base=made / "bert")
+
+
+def test_an_adapter_is_no_base_of_its_own(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "classification-lora", tmp_path / "adapter")
+    file = tmp_path / "adapter" / "config.json"
+    told = json.loads(file.read_text(encoding="utf-8"))
+    told["adapter"]["base"] = "."
+    file.write_text(json.dumps(told), encoding="utf-8")
+    with pytest.raises(KotyaError, match="an adapter, where a whole model is needed"):
+        kotya.load(tmp_path / "adapter")
 
 
 def test_another_base_is_refused_and_a_moved_one_is_found_again(made: Path, tmp_path: Path) -> None:
@@ -271,9 +334,7 @@ def test_a_translator_is_tuned_to_a_domain(
         ):  # where no layer is packed the changed weights are computed once too
             elsewhere.setattr(torch.backends.mkldnn, "is_available", lambda: False)
             unpacked = load_translator(tmp_path / "domain").ensemble.models[0]
-        assert all(
-            isinstance(one, AdaptedLinear) and one.merged is not None for one in places(unpacked).values()
-        )
+        assert not places(unpacked)
         lines = ["kot vidit dom", "sad", "dom lyubit sad"]
         merge([(tmp_path / "domain", 1.0)], tmp_path / "merged")
         merged = kotya.load(tmp_path / "merged")
@@ -314,6 +375,8 @@ def test_recipes_that_make_no_sense_are_one_line(made: Path, tmp_path: Path) -> 
     with pytest.raises(KotyaError, match="there is no base to adapt"):
         recipes.parse(plan | {"adapt": LORA}, "test")
     plan = on_base(plan, made / "bert", None)
+    one = recipes.parse(plan | {"adapt": LORA | {"targets": "attention.query"}}, "test").adapt
+    assert getattr(one, "targets", None) == ("attention.query",)
     with pytest.raises(KotyaError, match="rnk"):
         recipes.parse(plan | {"adapt": {"kind": "lora", "rnk": 4}}, "test")
     with pytest.raises(KotyaError, match="names no part of the model"):
@@ -361,7 +424,12 @@ def test_from_the_command_line(
     assert command([*told, "--base", str(made / "bert")]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"]["accuracy"] >= 0
     assert command(["predict", str(out), str(text), "--base", str(made / "classification-lora")]) == 2
-    assert "an adapter for another base" in capsys.readouterr().err
+    assert "an adapter, where a whole model is needed" in capsys.readouterr().err
+    told[1] = str(tmp_path / "whole")
+    assert command(told) == 0  # it has no recipe, and reads the file as its task does
+    assert json.loads(capsys.readouterr().out)["metrics"]["accuracy"] >= 0
+    assert command(["evaluate", str(tmp_path / "whole")]) == 2
+    assert "it has no recipe that would name a" in capsys.readouterr().err
 
 
 def test_two_files_and_a_base_tune_a_translator(

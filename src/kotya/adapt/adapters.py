@@ -21,7 +21,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from kotya.adapt.place import Part
+from kotya.adapt.place import Part, Targets
 from kotya.config import Config, DropoutRate
 from kotya.dropout import Dropout
 
@@ -51,7 +51,7 @@ class BottleneckConfig(Config):
     """On what is added."""
     scale: float | None = Field(None, gt=0)
     """s of what is added; by default 1, parallel 4 (He et al. 2022, section 4.5)."""
-    targets: tuple[str, ...] | None = Field(None, min_length=1)
+    targets: Targets | None = None
     """Names of layers, as far from the end as needed, `*` for anything; by default those of the kind."""
     norms: bool | None = None
     """Whether layer norms are trained too; by default of houlsby."""

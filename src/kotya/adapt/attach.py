@@ -52,11 +52,15 @@ def attach(model: nn.Module, config: AdaptConfig, *, fresh: Iterable[str] = (), 
     """Put an adapter into the model, in place, and freeze all but it and the `fresh` weights, those the base lacks.
 
     Several may be attached, one after the other, each by its own name; what is trained is the last one.
-    Raises KotyaError, with the model as it was, for a target that names nothing, a rank larger than the layer, and a
-    model whose adapters are merged;
+    Raises KotyaError, with the model as it was, for a target that names nothing, a rank larger than the layer, a name
+    that is taken, and a model whose adapters are merged;
     SamePlace for two adapters at one place of which one is added to a weight and the other to an output.
     """
     fresh = set(fresh)
+    if not name or "." in name:
+        raise KotyaError(f"an adapter cannot be called {name!r}: a name has no dots")
+    if name in _names(model):
+        raise KotyaError(f"an adapter called {name!r} is in the model already: give this one another name")
     if any(isinstance(place, AdaptedLinear) and place.merged is not None for place in places(model).values()):
         raise KotyaError("adapters of the model are merged: unmerge comes before another is attached")
     found = targets(model, config, fresh=fresh)
@@ -75,6 +79,12 @@ def attach(model: nn.Module, config: AdaptConfig, *, fresh: Iterable[str] = (), 
     for target in norms:
         swapped = copy.deepcopy(_base(_layer(model, target))).requires_grad_(True)
         _place(model, target, linear=False).parts[name] = Swapped(swapped)
+
+
+def _names(model: nn.Module) -> set[str]:
+    """What the adapters of a model are called."""
+    tables = {one.name for one in model.modules() if isinstance(one, LowRankTable)}
+    return tables | {name for place in places(model).values() for name in place.parts}
 
 
 def targets(model: nn.Module, config: AdaptConfig, *, fresh: Iterable[str] = ()) -> list[str]:
@@ -142,11 +152,14 @@ def detach(model: nn.Module) -> None:
 def absorb(model: nn.Module) -> None:
     """Make the adapters part of the model, in place: a model of the base's kind, with changed weights.
 
-    Raises KotyaError for bottlenecks, which are layers of their own, for an embedding that shares its matrix with
-    what it does not change, and for a base held in int8.
+    Raises KotyaError, with the model as it was, for bottlenecks, which are layers of their own, for an embedding that
+    shares its matrix with what it does not change, for several adapters at one place, and for a base held in int8.
     """
     _check_whole(model)
     found = places(model)
+    for name, place in found.items():
+        if len(place.parts) > 1:
+            raise KotyaError(f"{name}: {len(place.parts)} adapters stand there; absorb one before the next")
     uses = Counter(id(one) for module in model.modules() for one in module.parameters(recurse=False))
     for name, parameter in model.named_parameters(remove_duplicate=False):
         if name.endswith(".original") and uses[id(parameter)] > 1:
@@ -159,7 +172,23 @@ def absorb(model: nn.Module) -> None:
             raise KotyaError(
                 f"{name}: a bottleneck is a layer of its own, which no weight of the base can hold"
             )
-    for name, place in found.items():
+    settle(model)
+    for module in list(model.modules()):
+        for table in list(getattr(module, "parametrizations", {})):
+            changed = getattr(module, table).detach().clone()
+            parametrize.remove_parametrizations(module, table, leave_parametrized=False)
+            setattr(module, table, nn.Parameter(changed))
+    _thaw(model)
+
+
+@torch.no_grad()
+def settle(model: nn.Module) -> None:
+    """Put in the place of every adapted linear layer and norm one that does the same, in place: base and adapter go.
+
+    A model for use is so as small and as fast as its base. Bottlenecks, and changes of embeddings, stay what they are.
+    """
+    for name, place in reversed(places(model).items()):  # inner ones first
+        (part,) = place.parts.values()
         if isinstance(place, AdaptedLinear):
             layer = nn.Linear(
                 place.in_features, place.out_features, bias=place.bias is not None, device="meta"
@@ -168,16 +197,8 @@ def absorb(model: nn.Module) -> None:
             if place.bias is not None:
                 layer.bias = nn.Parameter(place.bias.detach().clone())
             _set(model, name, layer)
-        else:
-            (part,) = place.parts.values()
-            assert isinstance(part, Swapped)
+        elif isinstance(part, Swapped):
             _set(model, name, part.copy)
-    for module in list(model.modules()):
-        for table in list(getattr(module, "parametrizations", {})):
-            changed = getattr(module, table).detach().clone()
-            parametrize.remove_parametrizations(module, table, leave_parametrized=False)
-            setattr(module, table, nn.Parameter(changed))
-    _thaw(model)
 
 
 def _matching(model: nn.Module, pattern: str) -> list[str]:

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from kotya.adapt.place import WeightPart, chosen
+from kotya.adapt.place import Targets, WeightPart, chosen
 from kotya.config import Config, DropoutRate
 from kotya.dropout import Dropout
 from kotya.errors import KotyaError
@@ -39,7 +39,7 @@ class LoRAConfig(Config):
     alpha: float = Field(16.0, gt=0)
     dropout: DropoutRate = 0.0
     """On what A reads, where it reads vectors and is not part of a sum of weights."""
-    targets: tuple[str, ...] | None = Field(None, min_length=1)
+    targets: Targets | None = None
     """Names of layers, as far from the end as needed, `*` for anything; of a part of the model: every linear layer in
     it. By default queries and values, the recurrence, the convolutions."""
     scaling: Literal["standard", "rank-stabilised"] = "standard"

@@ -11,14 +11,22 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
+from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
 from kotya.errors import KotyaError
 
+Targets = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda given: [given] if isinstance(given, str) else given),
+    Field(min_length=1),
+]
+"""Patterns that name the places; one may stand without brackets."""
 Vectors = Float[Tensor, "*rows inputs"]
 Rows = Int[Tensor, " chosen"]
 

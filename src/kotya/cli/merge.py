@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from kotya.cli.options import Base
+
 
 def merge(
     adapters: Annotated[
@@ -14,9 +16,7 @@ def merge(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
-    base: Annotated[
-        Path | None, typer.Option(help="Where the base lies, if not where the adapter was trained on it.")
-    ] = None,
+    base: Base = None,
 ) -> None:
     """Make an adapter part of its base: a whole model, as fast as the base alone. Several LoRAs add up.
 

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from kotya import folder as folders
+from kotya import recipe as recipes
 from kotya.attention.reading import Reading, cross_layers
 from kotya.errors import KotyaError
 from kotya.inference.alignment import symmetrized
 from kotya.inference.loading import check_adapters, checked_precision
 from kotya.inference.translator import Choice, Translator
 from kotya.metrics import AlignmentScores, Score, alignment_scores, translation_scores
-from kotya.tasks.encoder_recipe import EncoderRecipe
+from kotya.tasks.classification import ClassificationFolder
+from kotya.tasks.encoder_recipe import EncoderFolder, EncoderRecipe
 from kotya.tasks.language_model import LanguageModelRecipe
-from kotya.tasks.settings import Known
+from kotya.tasks.masked_lm import MaskedLMFolder
+from kotya.tasks.settings import FolderConfig, Known, TaskRecipe
 from kotya.tasks.task import Task
 from kotya.tasks.translation_recipe import TranslationRecipe
 from kotya.text.alignments import Gold, check_inside, read_gold
@@ -80,21 +83,41 @@ def evaluate_task(
     device: str,
     precision: str,
 ) -> TaskReport:
-    """The task's own metrics on a file, or on the dev or test set of the model's recipe. Raises KotyaError."""
+    """The task's own metrics on a file, or on the dev or test set of the model's recipe. Raises KotyaError.
+
+    A model without a recipe, imported or merged, reads a file as its task does where nobody says otherwise.
+    """
     loaded = folders.load(path, device, checked_precision(precision), base=base)
     check_adapters([loaded.config], base, path)
-    recipe = loaded.recipe
-    if not isinstance(recipe, EncoderRecipe | LanguageModelRecipe):
-        raise KotyaError(f"{path}: no recipe says how its data are read; fine-tune it first")
+    recipe = loaded.recipe or by_default(loaded.config, path)
+    assert isinstance(recipe, EncoderRecipe | LanguageModelRecipe)
     named = getattr(recipe.data, part)
     if data is None and named is None:
-        raise KotyaError(f"{path}: its recipe names no {part} set; give a file: kotya evaluate MODEL DATA")
+        whose = "its recipe names" if loaded.recipe else "it has no recipe that would name"
+        some = "no" if loaded.recipe else "a"
+        raise KotyaError(f"{path}: {whose} {some} {part} set; give a file: kotya evaluate MODEL DATA")
     file = data or recipe.data_root() / named
     known = Known(loaded.config, loaded.vocabularies)
     task: Task = recipe.measured_on(file, known, cache_folder(), say)
     began = time.perf_counter()
     evaluation = task.evaluate(loaded.model, nullcontext)
     return TaskReport(str(file), evaluation.metrics, time.perf_counter() - began)
+
+
+def by_default(config: FolderConfig, path: Path) -> TaskRecipe:
+    """How a task reads its data where nobody says otherwise. Raises KotyaError for a bare encoder."""
+    if isinstance(config, EncoderFolder):
+        raise KotyaError(
+            f"{path}: an encoder without a head, of which nothing can be measured; fine-tune it first"
+        )
+    data: dict[str, Any] = {"train": "none"}
+    if isinstance(config, ClassificationFolder) and not config.labels:
+        data["labels"] = "numbers"
+    training: dict[str, Any] = {"epochs": 1}
+    if isinstance(config, MaskedLMFolder):
+        training["nsp"] = float(config.next_sentence)
+    content = {"task": config.task, "base": str(path), "data": data, "training": training}
+    return recipes.parse(content, str(path))
 
 
 def evaluate_alignments(

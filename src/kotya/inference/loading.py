@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from kotya import folder
-from kotya.adapt.place import merge
+from kotya.adapt.attach import settle
 from kotya.attention.custom import own_code, own_code_allowed
 from kotya.errors import KotyaError
 from kotya.inference.adapted import Adapters
@@ -75,6 +75,8 @@ def load(
     if adapters is not None:
         if not isinstance(path, str | Path):
             raise KotyaError("adapters are of one base: name one model")
+        if base is not None:
+            raise KotyaError(f"{first} is the base of the adapters: leave base={base} out")
         return load_adapters(first, adapters, device=device, precision=precision, allow_code=allow_code)
     origin = Path(base) if base is not None else None
     if (not isinstance(path, str | Path) and len(path) > 1) or folder.read_config(
@@ -112,8 +114,8 @@ def load_single(
     """Open the folder of a model that works alone. Raises KotyaError for one that only others can start from."""
     loaded = folder.load(path, device, checked_precision(precision), base=base)
     check_adapters([loaded.config], base, path)
+    settle(loaded.model)
     model, vocabulary = loaded.model.requires_grad_(False), loaded.vocabularies[0]
-    merge(model)
     match loaded.config:
         case ClassificationFolder() as config:
             assert isinstance(model, SequenceModel)
@@ -130,6 +132,8 @@ def load_single(
         case LanguageModelFolder() as config:
             assert isinstance(model, LanguageModel)
             return Generator(model, vocabulary, config)
+        case TranslationFolder():
+            raise KotyaError(f"{path}: a translator: kotya translate, or kotya.load")
     raise KotyaError(
         f"{path}: an encoder without a head says nothing by itself; fine-tune it: kotya train --base"
     )
@@ -192,5 +196,5 @@ def load_translator(
 def packed(model: nn.Module) -> Seq2Seq:
     """A translation model, for use only."""
     assert isinstance(model, Seq2Seq)
-    merge(model)
+    settle(model)
     return pack(model.requires_grad_(False))

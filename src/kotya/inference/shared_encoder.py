@@ -157,7 +157,7 @@ def _asked(predictor: Classifier | Ranker | Tagger, texts: Any) -> Asked:
         [[row]] = windows(predictor.vocabulary, [sides], predictor.config.longest, None)
         predictor.cut += row.cut > 0
         return [row], lambda outputs: predictor.prediction(outputs[0])
-    spans = word_spans(texts)
+    spans = word_spans(predictor.checked(texts))
     [some] = predictor.parts([[texts[start:stop] for start, stop in spans]])
 
     def said(outputs: list[Tensor]) -> list[FoundEntity]:

@@ -75,13 +75,19 @@ class Tagger:
 
     def predict(self, texts: Iterable[str]) -> Iterator[list[FoundEntity]]:
         """Those of many, in their order, as they come. Long texts are read in parts."""
-        for group in arriving(texts, GROUP):
+        for group in arriving(map(self.checked, texts), GROUP):
             spans = [word_spans(text) for text in group]
             words = [
                 [text[start:stop] for start, stop in some] for text, some in zip(group, spans, strict=True)
             ]
             for text, some, tagged in zip(group, spans, self._tag(words), strict=True):
                 yield found_entities(text, some, tagged)
+
+    def checked(self, text: str | Sequence[str]) -> str:
+        """A text. Raises KotyaError where it is a pair."""
+        if not isinstance(text, str):
+            raise KotyaError(f"this model reads single texts, not {' | '.join(text)[:60]!r}")
+        return text
 
     def tag(self, sentences: Iterable[Sequence[str]]) -> Iterator[list[str]]:
         """The tags, in IOB2, of sentences whose words are given."""

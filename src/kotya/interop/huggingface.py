@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kotya import folder as folders
+from kotya.adapt.lora import LoRAConfig
 from kotya.errors import Fault, KotyaError
 from kotya.files import umask, write_text
 from kotya.interop.encoders import FAMILIES, Imported, as_theirs, read_encoder
@@ -89,10 +90,12 @@ def export_model(path: Path, output: Path) -> str:
     Raises KotyaError for a model that none of their families is, or where `output` holds something already.
     """
     folders.check_free(output)
-    if folders.read_config(path).adapter is not None:
-        raise KotyaError(
-            f"{path}: an adapter; --to peft writes it, and kotya merge makes a whole model of it"
-        )
+    adapter = folders.read_config(path).adapter
+    if adapter is not None:
+        way = "--to peft writes a LoRA, and kotya merge makes a whole model of it"
+        if not isinstance(adapter.adapt, LoRAConfig):
+            way = f"adapters of kind {adapter.adapt.kind} have no form there"
+        raise KotyaError(f"{path}: an adapter, no whole model; {way}")
     loaded = folders.load(path)
     found = as_theirs(loaded, path)
     output.parent.mkdir(parents=True, exist_ok=True)

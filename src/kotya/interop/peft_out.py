@@ -20,6 +20,7 @@ from kotya.files import umask, write_text
 from kotya.interop.encoders import EMBEDDINGS, theirs_says
 from kotya.interop.family import CLASSES
 from kotya.interop.peft import CONFIG, PREFIX, TASK_TYPES, WEIGHTS, Change, Names, names_of_model, same
+from kotya.tasks.encoder_recipe import ExtendConfig
 
 _LINEAR = re.compile(r"(.+)\.parts\.adapter\.(down|up|length)")
 _TABLE = re.compile(r"(.+)\.parametrizations\.(\w+)\.0\.(down|up)")
@@ -39,7 +40,16 @@ def export_peft(path: Path, output: Path, base: Path | None = None) -> str:
     if not isinstance(lora, LoRAConfig):
         raise KotyaError(f"{path}: PEFT has no such adapters: of kind {lora.kind} here, LoRAs there")
     origin = folders.base_of(path, config.adapter, base)
-    model = folders.load(path, base=origin).model
+    before_it = folders.read_config(origin).model
+    extended = [
+        key for key in ExtendConfig.model_fields if getattr(before_it, key) != getattr(config.model, key)
+    ]
+    if extended:
+        raise KotyaError(
+            f"{path}: made with another {' and '.join(extended)} than its base has (extend), and PEFT would find "
+            "no such base; kotya merge, then --to huggingface"
+        )
+    model = folders.load(path, base=origin, held=False).model
     names = names_of_model(config, folders.read_vocabularies(origin)[0], path)
     detach(model)
     changes, kept = _taken_apart(folders.read_weights(path / folders.WEIGHTS))

@@ -6,6 +6,7 @@ Otherwise its weights would be those of no recipe. The data is known by the cont
 import json
 from pathlib import Path
 
+from kotya import folder as folders
 from kotya import recipe as recipes
 from kotya.config import differences
 from kotya.errors import KotyaError
@@ -41,11 +42,17 @@ def check_unchanged(recipe: TaskRecipe, stored: TaskRecipe, run: Path, *, growin
 
 
 def reopen(recipe: TaskRecipe, run: Path) -> list[str]:
-    """Prepare a run to go on, and say what is new of it. Raises KotyaError where it is no run, or not this one."""
+    """Prepare a run to go on, and say what is new of it.
+
+    Raises KotyaError, with nothing written, where it is no run, not this one, or an adapter whose base is another.
+    """
     if not (run / "recipe.yaml").exists():
         raise KotyaError(f"{run}: no run of `kotya train`: it has no recipe.yaml; name another --output")
     stored = recipes.read(run / "recipe.yaml")
     check_unchanged(recipe, stored, run, growing=True)
+    adapter = folders.read_config(run).adapter
+    if adapter is not None:
+        folders.base_of(run, adapter, recipe.base)
     if list_checkpoints(run):
         check_data(recipe, run)
     else:

@@ -42,6 +42,7 @@ def train(
     base = recipe.base
     origin = known
     if origin is None and base is not None:
+        folders.check_whole(base)
         origin = Known(folders.read_config(base), folders.read_vocabularies(base))
     prepared = recipe.prepare(origin, cache_folder(), reporter.say)
     torch.manual_seed(recipe.training.seed)
@@ -60,14 +61,8 @@ def train(
         reporter.say(f"weights of {base}; fresh: {', '.join(layers) or 'none'}")
     config, learned = prepared.config, dict(model.named_parameters())
     if base is not None and recipe.adapt is not None:
-        of = folders.describe_base(base, run, recipe.adapt)
-        began = known.config.adapter if known is not None else of
-        if began is None or began.content != of.content:
-            raise KotyaError(
-                f"{run}: an adapter for another base: weights or vocabulary of {base} are not those it began with"
-            )
-        config = config.model_copy(update={"adapter": of})
-        if began != of:
+        config = config.model_copy(update={"adapter": folders.describe_base(base, run, recipe.adapt)})
+        if known is not None and known.config.adapter != config.adapter:  # the base lies elsewhere now
             folders.save_config(run, config)
         beside = folders.trained_beside(model, taken)
         attach(model, recipe.adapt, fresh=beside)
