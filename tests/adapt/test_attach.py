@@ -13,6 +13,7 @@ from kotya.attention.packed import Packing
 from kotya.errors import KotyaError
 from kotya.models.bert import BertConfig
 from kotya.models.heads import SequenceModel, TokenModel
+from kotya.models.lm import LanguageModelConfig
 from kotya.models.seq2seq import Seq2Seq
 from tiny_adapters import ADAPTERS, BLOCK, MODELS, PIECES, built, config, distance, outputs, recurrent, shaken
 
@@ -358,6 +359,26 @@ def test_dropout_is_drawn_in_training_and_not_in_use(kind: str) -> None:
         assert distance(outputs(model), outputs(model)) > 1e-3
         model.eval()
         assert torch.equal(outputs(model), outputs(model))
+
+
+def test_random_features_of_the_base_are_not_drawn_anew() -> None:
+    settings = {"kind": "linear", "features": "favor", "size": 8, "redraw": 1}
+    model = LanguageModelConfig(kind="lm", layers=1, attention=settings, **BLOCK).build(PIECES).train()
+    features = {name: one for name, one in model.named_parameters() if ".features." in name}
+    assert len(features) == 2
+
+    def changed() -> bool:
+        before = {name: one.clone() for name, one in features.items()}
+        outputs(model)
+        return not any(torch.equal(before[name], one) for name, one in features.items())
+
+    assert changed()
+    attach(model, config(kind="lora"))
+    assert not changed()
+    detach(model)
+    assert changed()
+    attach(model, config(kind="lora"), fresh=features)  # those that the base lacks are the adapter's
+    assert changed()
 
 
 def test_an_adapters_name_is_its_own() -> None:

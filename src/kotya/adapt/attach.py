@@ -313,19 +313,28 @@ def _place(model: nn.Module, target: str, *, linear: bool) -> Adapted | AdaptedL
 
 
 def _freeze(model: nn.Module, fresh: set[str]) -> None:
-    """Train only the fresh weights; the model notes what of its own was trained until now."""
+    """Train only the fresh weights; the model notes what of its own was trained until now.
+
+    Random features that would be drawn anew in training stay what they are, too.
+    """
     stopped: set[str] = vars(model).setdefault(_STOPPED, set())
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and name not in fresh:
             parameter.requires_grad_(False)
             if _of_model(name) and ".parametrizations." not in name:
                 stopped.add(_plain(name))
+    for name, module in model.named_modules():
+        if hasattr(module, "frozen") and not any(one.startswith(f"{name}.") for one in fresh):
+            module.frozen = True
 
 
 def _thaw(model: nn.Module) -> None:
     """Once no adapter is there any more, train what was trained before the first."""
     for name in vars(model).pop(_STOPPED, ()):
         model.get_parameter(name).requires_grad_(True)
+    for module in model.modules():
+        if hasattr(module, "frozen"):
+            module.frozen = False  # type: ignore[assignment]
 
 
 def _check_whole(model: nn.Module) -> None:

@@ -28,6 +28,8 @@ class FeatureMap(nn.Module, ABC):
         """`count`: r, how many features a vector has."""
         super().__init__()
         self.count = count
+        self.frozen = False
+        """Whether they are those of a base that an adapter leaves as it is: none are drawn anew."""
 
     @abstractmethod
     def queries(self, x: Vectors, scale: Scale) -> Featured:
@@ -99,13 +101,13 @@ class Favor(FeatureMap):
 
     @torch.no_grad()
     def renew(self) -> None:
-        if self.redraw is not None:
+        if self.redraw is not None and not self.frozen:
             self.passes.add_(1.0)
             if int(self.passes) % self.redraw == 0:
                 self.draw()
 
     def now(self) -> FeatureMap:
-        if self.redraw is None:
+        if self.redraw is None or self.frozen:
             return self
         with torch.device("meta"):
             drawn = Favor(self.omega.shape[1], self.count)
