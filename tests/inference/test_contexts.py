@@ -117,6 +117,8 @@ def test_what_cannot_be_shown_is_named(path: Path, tmp_path: Path) -> None:
     reader = ContextReader(path)
     with pytest.raises(KotyaError, match="'bank' does not stand in 'a riverbank'"):
         reader.word("bank", ["a bank", "a riverbank"])
+    with pytest.raises(KotyaError, match="the vocabulary has no piece for '水'"):
+        ContextReader(path).word("水", ["the 水"])
     with pytest.raises(KotyaError, match="behind what the model reads"):
         reader.word("bank", [" ".join(["the"] * 30 + ["bank"])])
     with pytest.raises(KotyaError, match="longer than the 20 pieces"):

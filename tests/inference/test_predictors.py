@@ -86,6 +86,35 @@ def test_words_of_a_text_without_the_marks_around_them() -> None:
     assert [text[start:stop] for start, stop in word_spans(text)] == words
 
 
+def test_marks_inside_part_words_but_for_those_that_belong_there() -> None:
+    text = "«Anna»,(Bonn) Rome/Oslo Smith—who Bonn,Perm AT&T 3,500 10:30 Jean-Luc https://a.b/c?d=1."
+    words = [
+        "«",
+        "Anna",
+        "»",
+        ",",
+        "(",
+        "Bonn",
+        ")",
+        "Rome",
+        "/",
+        "Oslo",
+        "Smith",
+        "—",
+        "who",
+        "Bonn",
+        ",",
+        "Perm",
+    ]
+    words += ["AT&T", "3,500", "10:30", "Jean-Luc", "https://a.b/c?d=1", "."]
+    assert [text[start:stop] for start, stop in word_spans(text)] == words
+    text = "张三在 東京タワー"
+    assert [text[start:stop] for start, stop in word_spans(text)] == list(text.replace(" ", ""))
+    text = "🇩🇪🇫🇷 👨‍👩‍👧x 👍🏽! ❤️"
+    pictures = ["🇩🇪", "🇫🇷", "👨‍👩‍👧", "x", "👍🏽", "!", "❤️"]
+    assert [text[start:stop] for start, stop in word_spans(text)] == pictures
+
+
 def test_combining_characters_belong_to_their_words() -> None:
     text = unicodedata.normalize("NFD", "José é à la") + " हिन्दी भाषा"
     assert [text[start:stop] for start, stop in word_spans(text)] == text.split()
@@ -209,6 +238,8 @@ def test_fills(models: dict[str, Any]) -> None:
         assert shares == sorted(shares, reverse=True)
     whole = filler.fill("Anna Anna film [MASK]", top=len(filler.vocabulary))[0]
     assert sum(one.probability for one in whole) == pytest.approx(1.0, abs=0.01)
+    assert not {one.piece for one in whole} & {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}
+    assert len(whole) == len(filler.vocabulary) - 5
     with pytest.raises(KotyaError, match=r"no \[MASK\]"):
         filler.fill("Anna")
     with pytest.raises(KotyaError, match=r"text 2: .* stand farther apart than the 46 pieces"):

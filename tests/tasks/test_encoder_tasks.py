@@ -1,5 +1,6 @@
 """Every task over an encoder: it learns, its parts add up, its data are pure, runs go on, bases are taken over."""
 
+import math
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from kotya import folder
 from kotya import recipe as recipes
 from kotya.attention.packed import Packing
 from kotya.errors import KotyaError
-from kotya.tasks.packed_batch import read
+from kotya.tasks.packed_batch import pack, read
 from kotya.tasks.settings import Prepared
+from kotya.text.sequences import encode
 from kotya.text.vocabulary import Vocabulary
 from kotya.training.progress import Silent
 from kotya.training.run import train
@@ -154,6 +156,46 @@ def test_a_batch_of_texts_holds_the_pieces_that_are_asked_for(tmp_path: Path, ki
         assert held + lengths[following[0]] + unsure > tokens
 
 
+def test_pairs_are_compared_with_their_own_rivals(tmp_path: Path) -> None:
+    """Whatever their lengths: loss = Σ log(1 + e^(s₋ - s₊)) over pairs that are read one by one."""
+    made = prepared(tmp_path, "relevance", loss="pairwise")
+    task: Any = made.task
+    vocabulary = made.vocabularies[0]
+    for place, one in enumerate(task.judgements):  # documents of many lengths, the relevant ones last of all
+        document = f"{one.document} film" + " story" * (place * 7 % 11 + 12 * (one.label > 0))
+        task.train[place] = encode(vocabulary, [(one.query, document)], 48)[0]
+    model = made.config.build(made.vocabularies).eval()
+    torch.nn.init.normal_(model.head.weight, std=3.0)  # type: ignore[union-attr]
+    chosen = task.round(0)[0]
+    with torch.no_grad():
+        found = task.losses(model, task.batch(chosen, 0))["loss"]
+
+        def score(example: int) -> float:
+            return float(read(model, pack([task.train[example]])))  # type: ignore[arg-type]
+
+        rivals = [task._rival(int(index), 0) for index in chosen]
+        better, worse = ([score(int(i)) for i in some] for some in (chosen, rivals))
+    expected = sum(math.log1p(math.exp(b - a)) for a, b in zip(better, worse, strict=True))
+    assert float(found) == pytest.approx(expected, rel=1e-4)
+
+
+def test_whether_a_sentence_follows_is_said_as_in_berts_own_weights(tmp_path: Path) -> None:
+    """0 where it does (Devlin et al. 2019's released code), and the loss of either part counts by its weight."""
+    made = prepared(tmp_path, "masked_lm", mlm=0.25, nsp=3.0)
+    task: Any = made.task
+    chosen = task.round(0)[0]
+    examples = task.drawn.examples(0)
+    batch = task.batch(chosen, 0)
+    order = sorted(chosen, key=lambda i: len(task.sequences.read(examples[i])))
+    assert batch.targets["follows"].tolist() == [0 if examples[i].follows else 1 for i in order]
+    assert len(set(batch.targets["follows"].tolist())) == 2
+    model = made.config.build(made.vocabularies).eval()
+    with torch.no_grad():
+        terms = task.losses(model, batch)
+    assert float(terms["mlm"]) == pytest.approx(0.25 * float(terms["mlm_nll"]), rel=1e-5)
+    assert float(terms["nsp"]) == pytest.approx(3.0 * float(terms["nsp_nll"]), rel=1e-5)
+
+
 def test_only_masked_pieces_are_learned_from(tmp_path: Path) -> None:
     """The loss is that of the masked positions written plainly, and of the pairs."""
     made = prepared(tmp_path, "masked_lm", nsp=0.5)
@@ -250,6 +292,22 @@ def test_a_base_gives_its_encoder_and_vocabulary(tmp_path: Path) -> None:
     assert any("fresh: head" in line for line in heard.lines)
     vocabularies = [folder.read_vocabularies(tmp_path / name)[0] for name in ("bert", "tagger")]
     assert vocabularies[0].fingerprint == vocabularies[1].fingerprint
+
+
+def test_words_that_a_base_has_no_piece_for_are_no_data(tmp_path: Path) -> None:
+    for name in ("base", "tuned"):
+        (tmp_path / name).mkdir()
+    train(small_task(tmp_path / "base", "masked_lm", updates=1), tmp_path / "bert", reporter=Silent())
+    recipe = content(tmp_path / "tuned", "tagging")
+    del recipe["model"], recipe["vocabulary"]
+    (tmp_path / "tuned" / "train").write_text("\u200b\tB-PER\n", encoding="utf-8")
+    (tmp_path / "tuned" / "dev").write_text("Anna\tB-PER\n", encoding="utf-8")
+    with pytest.raises(KotyaError, match="train: the vocabulary has no piece for any word in it"):
+        train(
+            recipes.parse(recipe | {"base": str(tmp_path / "bert")}, "test"),
+            tmp_path / "run",
+            reporter=Silent(),
+        )
 
 
 def test_a_base_is_extended_to_longer_texts(tmp_path: Path) -> None:

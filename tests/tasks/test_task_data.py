@@ -7,6 +7,7 @@ import pytest
 
 from kotya import recipe as recipes
 from kotya.errors import KotyaError
+from kotya.text.conll import read_tagged
 from tiny_tasks import content
 
 
@@ -59,6 +60,9 @@ def prepare(
         ),
         ("relevance", None, "q\td\tfilm\tsweet\t0\n", "dev:1: no query has a relevant document"),
         ("relevance", "q\td\tfilm\tsweet\n", None, "train:1: 4 columns"),
+        ("relevance", None, "q\td\tfilm\tsweet\t20261127\n", "dev:1: the label '20261127' is more than 1000"),
+        ("relevance", None, "q\td\tfilm\tsweet\t-1e30\n", "dev:1: the label '-1e30' is more than 1000"),
+        ("masked_lm", "Anna film\n\n" * 40, None, "train: every document is a single sentence"),
         ("tagging", "film\tO\n\nAnna\n", None, r"train:3: one column \('Anna'\)"),
         ("tagging", "film\tO\nAnna\tI-PER\n", None, "train:2: 'I-PER' after 'O': in IOB2"),
         ("tagging", "film\tO\n", None, "train: there is no entity in it"),
@@ -99,6 +103,8 @@ def test_long_sentences_are_split_and_counted(tmp_path: Path) -> None:
     long = "".join("film\tO\n" for _ in range(100)) + "Anna\tB-PER\n"
     said = prepare(tmp_path, "tagging", "Anna\tB-PER\n\n" + long, "Anna\tB-PER\n")
     assert any("2 sentences, 1 of them in parts of 48 pieces" in line for line in said)
+    said = prepare(tmp_path, "tagging", "Anna\tB-PER\n", "n" * 90 + "\tO\n\n" + long)
+    assert any("dev: 2 sentences, 1 of them in parts of 48 pieces, 1 with a word" in line for line in said)
 
 
 def test_labels_that_do_not_fit_the_loss(tmp_path: Path) -> None:
@@ -111,6 +117,17 @@ def test_labels_that_do_not_fit_the_loss(tmp_path: Path) -> None:
         recipes.parse(one_each, "test").prepare(None, tmp_path / "cache", print, progress=False)
     with pytest.raises(KotyaError, match=r"training.class_weights: .*no classes"):
         recipes.parse(content(tmp_path, "regression", class_weights="balanced"), "test")
+
+
+def test_labels_that_yaml_reads_as_truth_values_need_quotes(tmp_path: Path) -> None:
+    with pytest.raises(KotyaError, match=r"class_weights: .*needs quotes"):
+        recipes.parse(content(tmp_path, "classification", class_weights={True: 1, False: 3}), "test")
+
+
+def test_a_word_of_conll_may_hold_a_blank_that_breaks_no_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("10\u00a0000 NN O\nAnna  NN   B-PER\n", encoding="utf-8")
+    (one,) = read_tagged(tmp_path / "file", "iob2")
+    assert (one.words, one.tags) == (("10\u00a0000", "Anna"), ("O", "B-PER"))
 
 
 def test_labels_that_yaml_reads_as_numbers_have_weights(tmp_path: Path) -> None:
@@ -138,6 +155,12 @@ def test_without_a_dev_set_some_is_held_out(tmp_path: Path) -> None:
         assert any(line.startswith("dev set:") and what in line for line in said), said
     with pytest.raises(KotyaError, match="too few to hold one out"):
         prepare(tmp_path, "masked_lm", "Anna film\nAnna story\n", "")
+    # of next-sentence prediction two documents at least, of ranking queries that have a relevant document
+    said = prepare(tmp_path, "masked_lm", "Anna film\nAnna story\n\n" * 12, "")
+    assert any(line.startswith("dev set: 2 documents") for line in said)
+    rows = [f"q{number}\td\tfilm\tsweet\t{int(number >= 110)}\n" for number in range(120)]
+    said = prepare(tmp_path, "relevance", "".join(rows), "")
+    assert "dev set: 1 queries with a relevant document held out of the training data" in said
 
 
 def test_columns_say_which_is_which(tmp_path: Path) -> None:

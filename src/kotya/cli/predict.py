@@ -82,9 +82,7 @@ def predict(
     }
     for name, value in options.items():
         if value is not None and name not in known.get(type(opened), ()):
-            raise KotyaError(
-                f"{name} means nothing to this model: {model} is for {type(opened).__name__.lower()}s"
-            )
+            raise KotyaError(f"{name} means nothing to this model: {model} is a {type(opened).__name__}")
     lines, names = read_input(file), columns.split(",") if columns is not None else None
     match opened:
         case Classifier():
@@ -111,14 +109,20 @@ def predict(
             objects = predictions.filled(opened, lines, top or 5, file)
         case _:
             raise KotyaError(f"{model}: a language model goes on with texts: kotya generate")
-    labelled = 0
+    labelled = joined = 0
     for one in objects:
         print(json.dumps(one, ensure_ascii=False), flush=True)
         labelled += names is None and predictions.has_label(one)
+        joined += names is None and predictions.may_be_a_pair(opened, one)
     if labelled:
         print(
             f"kotya: {labelled:,} lines were read as text whole, with a column in them that is a label; "
             "--columns -,text leaves it out",
+            file=sys.stderr,
+        )
+    if joined:
+        print(
+            f"kotya: {joined:,} lines with a tab were read as one text; --columns text,text reads them as pairs",
             file=sys.stderr,
         )
     cut = getattr(opened, "cut", 0)

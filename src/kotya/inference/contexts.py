@@ -107,8 +107,8 @@ class ContextReader:
         if alone is None:
             raise KotyaError(f"the word {word!r} does not stand in {sentence!r}")
         start, stop = alone.span()
-        ((_, spans),) = self.vocabulary.encode_spans([sentence])
+        ((ids, spans),) = self.vocabulary.encode_spans([sentence])
         inside = [number for number, (one, other) in enumerate(spans) if one < stop and other > start]
-        if not inside:
+        if all(ids[number] == self.vocabulary.unknown for number in inside):
             raise KotyaError(f"the vocabulary has no piece for {word!r}")
         return inside[0] + 1, inside[-1] + 1

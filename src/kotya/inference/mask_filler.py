@@ -84,7 +84,8 @@ class MaskFiller:
             places = torch.eq(batch.ids, mask).nonzero()[:, 0]
             shares = self.model.logits(read(self.model, batch)[places]).float().softmax(-1)
             shares[:, list(self.vocabulary.roles.values())] = 0.0
-            likely, pieces = shares.topk(min(top, shares.shape[1]), dim=-1)
+            ordinary = shares.shape[1] - len(set(self.vocabulary.roles.values()))
+            likely, pieces = shares.topk(min(top, ordinary), dim=-1)
             rows = iter(zip(likely.tolist(), pieces.tolist(), strict=True))
             for i in indices:
                 for _ in range(int(np.sum(group[i].ids == mask))):

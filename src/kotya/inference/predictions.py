@@ -91,6 +91,15 @@ def has_label(answer: dict[str, Any]) -> bool:
     return len(fields) > 1 and any(field in answer.get("probabilities", ()) for field in fields)
 
 
+def may_be_a_pair(model: object, answer: dict[str, Any]) -> bool:
+    """Whether a model that may read pairs, as its import does not say, was given a line of two columns as one text."""
+    return (
+        isinstance(model, Classifier)
+        and model.config.texts is None
+        and str(answer.get("text", "")).count("\t") == 1
+    )
+
+
 def ranked(
     model: Ranker,
     lines: Iterable[str],

@@ -11,26 +11,42 @@ from kotya.errors import KotyaError
 from kotya.inference.arriving import arriving
 from kotya.models.heads import TokenModel
 from kotya.tasks.tagging import Tagged, TaggingFolder, tag_probabilities
-from kotya.text.tags import entities, no_tag
+from kotya.text.tags import check_entities, entities
 from kotya.text.vocabulary import Vocabulary
 from kotya.text.words import Part, parts
 
 GROUP = 1024
 """Texts sorted into batches at a time."""
 
-WORD = re.compile(r"\w[^\s]*\w|\S")
-"""Marks at either end of a word stand alone, as in corpora: `(Bonn),` is four words, `U.S` and `o'clock` are one."""
+_ALONE = "\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+"""Han and kana, written without blanks between words: each character is a word."""
+_IN_WORDS = rf"[^\W{_ALONE}]"
+WORD = re.compile(rf"\w+://\S*\w|{_IN_WORDS}+(?:(?:[.&@'’\-\u2010\u2011]|(?<=\d)[,:](?=\d)){_IN_WORDS}+)*|\S")
+"""Marks stand alone, as in corpora: `(Bonn),Oslo` is five words. Those inside of `U.S`, `o'clock`, `AT&T`, `Bonn-Oslo`,
+`3,500`, `10:30` and addresses belong to the word."""
+_JOINER, _TONES, _FLAGS = "\u200d", "\U0001f3fb-\U0001f3ff", "\U0001f1e6-\U0001f1ff"
+_MORE = re.compile(rf".*(?:{_JOINER}.|[{_JOINER}{_TONES}]|(?<![{_FLAGS}])[{_FLAGS}]{{2}})", re.DOTALL)
+"""Pictures of several characters: joined, in a tone of skin, or a flag."""
 
 
 def word_spans(text: str) -> list[tuple[int, int]]:
-    """Where its words stand, in characters [start, stop). A combining character stays with what it is written on."""
+    """Where its words stand, in characters [start, stop)."""
     found: list[tuple[int, int]] = []
     for start, stop in (word.span() for word in WORD.finditer(text)):
-        if found and found[-1][1] == start and category(text[start]).startswith("M"):
+        if found and found[-1][1] == start and _goes_on(text[found[-1][0] : start], text[start]):
             found[-1] = (found[-1][0], stop)
         else:
             found.append((start, stop))
     return found
+
+
+def _goes_on(word: str, character: str) -> bool:
+    """Whether what comes behind a word is more of it: accents and vowel signs, letters behind those, pictures."""
+    if category(character).startswith("M"):
+        return True
+    letters = re.fullmatch(f"{_IN_WORDS}{{2}}", word[0] + character)
+    behind = letters is not None and category(word[-1]).startswith("M")
+    return behind or _MORE.fullmatch(word + character) is not None
 
 
 @dataclass(frozen=True)
@@ -102,11 +118,7 @@ class Tagger:
 
     def parts(self, sentences: Sequence[Sequence[str]]) -> list[list[Part]]:
         """What the model reads of sentences. Raises KotyaError where it does not name entities."""
-        label = no_tag(self.config.labels)
-        if label is not None:
-            raise KotyaError(
-                f"{label!r} is no tag of entities (O, B-TYPE, I-TYPE …): this model names something else"
-            )
+        check_entities(self.config.labels)
         some = parts(self.vocabulary, sentences, self.config.longest)
         self.cut += sum(any(part.encoded.cut for part in one) for one in some)
         return some

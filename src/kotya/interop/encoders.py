@@ -19,11 +19,11 @@ from kotya.interop.longformer import LONGFORMER
 from kotya.interop.marian import read_json
 from kotya.interop.modernbert import MODERNBERT
 from kotya.interop.stored import read_stored
-from kotya.interop.vocabulary import KEYS, read_vocabulary
+from kotya.interop.vocabulary import KEYS, read_length, read_vocabulary
 from kotya.models.bert import BertConfig
 from kotya.models.empty import build_empty
 from kotya.tasks.classification import ClassificationFolder
-from kotya.tasks.encoder_recipe import EncoderFolder
+from kotya.tasks.encoder_recipe import EncoderFolder, TunedFolder
 from kotya.tasks.masked_lm import MaskedLMFolder
 from kotya.tasks.relevance import RelevanceFolder
 from kotya.tasks.settings import FolderConfig
@@ -97,9 +97,13 @@ def read_encoder(folder: Path) -> Imported:
                 ]
         case "tagging":
             labels = labels_of(content, theirs(OUTPUT), path)
+            if not labels:
+                raise KotyaError(f"{path}: a tagger with one label; there is nothing to tell apart")
             config = TaggingFolder(
                 model=settings, labels=[BILOU.get(one[:2], one[:2]) + one[2:] for one in labels]
             )
+    if isinstance(config, TunedFolder):
+        config = config.model_copy(update={"max_length": read_length(folder, settings.max_length)})
     vocabularies = (vocabulary, vocabulary)
     model = build_empty(lambda: config.build(vocabularies))
     wanted = {name: parameter.detach() for name, parameter in model.named_parameters()}
@@ -128,6 +132,10 @@ def head_of(content: dict[str, Any], family: Family, path: Path) -> tuple[Head, 
 def labels_of(content: dict[str, Any], weight: Tensor | None, path: Path) -> list[str]:
     """Names of the outputs in order; none where there is one output, a number."""
     names = content.get("id2label") or {}
+    if not isinstance(names, dict):
+        raise KotyaError(f"{path}: id2label is no object of numbers and names")
+    if len(set(names.values())) < len(names):
+        raise KotyaError(f"{path}: two labels in id2label have one name, so that they cannot be told apart")
     count = len(names) if weight is None else len(weight)
     if count == 1:
         return []
@@ -175,7 +183,8 @@ def as_theirs(loaded: folders.LoadedModel, path: Path) -> Exported:
         **said,
     }
     weights = theirs_of(family, ours, settings, head, vocabulary.pad)
-    return Exported(content, tokenizer_config(vocabulary, settings), weights)
+    longest = config.longest if isinstance(config, TunedFolder) else settings.max_length
+    return Exported(content, tokenizer_config(vocabulary, settings, longest), weights)
 
 
 def theirs_says(config: FolderConfig, path: Path) -> tuple[Head, dict[str, Any]]:
@@ -226,13 +235,13 @@ def family_of(config: FolderConfig, head: Head, vocabulary: Vocabulary, path: Pa
     raise KotyaError(f"{path}: no family of Hugging Face's has such an encoder ({'; '.join(lacking)})")
 
 
-def tokenizer_config(vocabulary: Vocabulary, settings: BertConfig) -> dict[str, Any]:
-    """How `transformers` is to read tokenizer.json."""
+def tokenizer_config(vocabulary: Vocabulary, settings: BertConfig, longest: int) -> dict[str, Any]:
+    """How `transformers` is to read tokenizer.json, and how many pieces of a text."""
     segments = ["token_type_ids"] if settings.segments else []
     roles = {role: number for role, number in vocabulary.roles.items() if role in KEYS}
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": settings.max_length,
+        "model_max_length": longest,
         "model_input_names": ["input_ids", *segments, "attention_mask"],
         "clean_up_tokenization_spaces": False,
         **{KEYS[role]: vocabulary.pieces([number])[0] for role, number in roles.items()},

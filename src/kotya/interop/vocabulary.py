@@ -33,7 +33,7 @@ SEPARATORS = {"roberta": 2, "longformer": 2}
 def read_vocabulary(folder: Path, model_type: str, size: int) -> Vocabulary:
     """That of a model with `size` pieces. Raises KotyaError where files are missing, or another model's."""
     content = _content(folder, model_type)
-    kind = content["model"]["type"]
+    kind = content["model"].get("type")
     if kind not in ("WordPiece", "BPE", "Unigram"):
         raise KotyaError(f"{folder}: a tokenizer of type {kind}; WordPiece, BPE and Unigram are read")
     ids = _every_id(content, folder)
@@ -74,7 +74,7 @@ def _content(folder: Path, model_type: str) -> dict[str, Any]:
             Tokenizer.from_str(json.dumps(content))
         except Exception as error:  # the library raises bare Exception for every malformed file
             raise KotyaError(f"{folder / 'tokenizer.json'}: no tokenizer ({error})") from None
-        return content
+        return _overridden(content, _settings(folder))
     if (folder / "spiece.model").exists():
         return _as_content(_sentencepiece(folder, model_type))
     if (folder / "vocab.txt").exists():
@@ -86,6 +86,29 @@ def _content(folder: Path, model_type: str) -> dict[str, Any]:
     raise KotyaError(f"{folder}: there is no tokenizer.json, nor {wanted}")
 
 
+def _overridden(content: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """What is in `tokenizer.json`, and what their classes let `tokenizer_config.json` say against it."""
+    name = str(settings.get("tokenizer_class", "")).removesuffix("Fast")
+    normalizer, cutter = content.get("normalizer") or {}, content.get("pre_tokenizer") or {}
+    if name in ("BertTokenizer", "DistilBertTokenizer") and normalizer.get("type") == "BertNormalizer":
+        changed = {
+            "lowercase": settings.get("do_lower_case", True),
+            "strip_accents": settings.get("strip_accents"),
+            "handle_chinese_chars": settings.get("tokenize_chinese_chars", True),
+        }
+        return content | {"normalizer": normalizer | changed}
+    if name == "RobertaTokenizer" and cutter.get("type") == "ByteLevel":
+        prefix = settings.get("add_prefix_space", False)
+        return content | {"pre_tokenizer": cutter | {"add_prefix_space": prefix}}
+    return content
+
+
+def read_length(folder: Path, longest: int) -> int | None:
+    """How many pieces of a text `tokenizer_config.json` says are read, where that is less than the model can."""
+    said = _settings(folder).get("model_max_length")
+    return int(said) if isinstance(said, int | float) and 0 < said < longest else None
+
+
 def _as_content(tokenizer: Tokenizer) -> dict[str, Any]:
     content = json.loads(tokenizer.to_str())
     assert isinstance(content, dict)
@@ -95,8 +118,15 @@ def _as_content(tokenizer: Tokenizer) -> dict[str, Any]:
 def _wordpiece(folder: Path) -> Tokenizer:
     """BERT's own files."""
     settings = _settings(folder)
-    with (folder / "vocab.txt").open(encoding="utf-8") as lines:  # splitlines would end them at U+2028 too
-        pieces = {line.rstrip("\n"): number for number, line in enumerate(lines)}
+    try:
+        with (folder / "vocab.txt").open(
+            encoding="utf-8"
+        ) as lines:  # splitlines would end them at U+2028 too
+            pieces = {line.rstrip("\n"): number for number, line in enumerate(lines)}
+    except UnicodeDecodeError as error:
+        raise KotyaError(
+            f"{folder / 'vocab.txt'}: not UTF-8 ({error.reason} at byte {error.start})"
+        ) from None
     tokenizer = Tokenizer(models.WordPiece(pieces, unk_token=BERT_NAMES["unknown"]))
     tokenizer.normalizer = normalizers.BertNormalizer(
         lowercase=settings.get("do_lower_case", True),
@@ -110,7 +140,11 @@ def _wordpiece(folder: Path) -> Tokenizer:
 
 def _byte_level(folder: Path) -> Tokenizer:
     """RoBERTa's own files."""
-    tokenizer = Tokenizer(models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))
+    try:
+        table = models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    except Exception as error:  # the library raises bare Exception for every malformed file
+        raise KotyaError(f"{folder}: vocab.json and merges.txt are no tokenizer ({error})") from None
+    tokenizer = Tokenizer(table)
     prefix = _settings(folder).get("add_prefix_space", False)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
     tokenizer.decoder = decoders.ByteLevel()
@@ -131,7 +165,7 @@ def _every_id(content: dict[str, Any], folder: Path) -> dict[str, int]:
     if content["model"]["type"] == "Unigram":
         pieces = {piece: number for number, (piece, _) in enumerate(pieces)}
     ids: dict[str, int] = dict(pieces)
-    for one in content["added_tokens"]:
+    for one in content.get("added_tokens") or []:
         if ids.setdefault(one["content"], one["id"]) != one["id"]:
             raise KotyaError(f"{folder}: the piece {one['content']!r} has two ids in its tokenizer.json")
     return ids

@@ -35,7 +35,9 @@ class ClassificationTraining(FineTuning):
     @field_validator("class_weights", mode="before")
     @classmethod
     def _labels_are_text(cls, value: Any) -> Any:
-        """YAML reads the labels 0 and 1 as numbers."""
+        """YAML reads the labels 0 and 1 as numbers; yes and no as truth values, which say no more what stood there."""
+        if isinstance(value, dict) and any(isinstance(label, bool) for label in value):
+            raise ValueError("a label yes, no, on, off, true or false needs quotes: YAML reads a truth value")
         return {str(label): weight for label, weight in value.items()} if isinstance(value, dict) else value
 
     @field_validator("class_weights")

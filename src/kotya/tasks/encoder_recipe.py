@@ -186,8 +186,12 @@ class EncoderFolder(FolderConfig):
         return nn.ModuleDict({"encoder": self.model.build(len(vocabularies[0]), pooler=self.pooler)})
 
 
-def hold_out(count: int, what: str, place: Path, say: Callable[[str], None]) -> tuple[list[int], list[int]]:
+def hold_out(
+    count: int, what: str, place: Path, say: Callable[[str], None], *, least: int = 1
+) -> tuple[list[int], list[int]]:
     """Numbers below `count` as those to train on and, drawn always alike, a tenth (1,000 at most) for a dev set.
+
+    `least`: so many at least.
 
     Raises KotyaError where they are too few for that.
     """
@@ -197,5 +201,6 @@ def hold_out(count: int, what: str, place: Path, say: Callable[[str], None]) -> 
         raise KotyaError(
             f"{place}: {count} {what} are too few to hold one out; name a dev set in data.dev (--dev)"
         )
+    away = max(away, least)
     say(f"dev set: {away:,} {what} held out of the training data")
     return sorted(drawn[away:]), sorted(drawn[:away])

@@ -190,12 +190,22 @@ class MaskedLanguageModel:
         return Evaluation(metrics, [])
 
 
-def _check_documents(path: Path, count: int) -> None:
-    if count == 1:
+def _check_documents(path: Path, chosen: Chosen, say: Callable[[str], None]) -> None:
+    """Raises KotyaError where there is nothing for next-sentence prediction to tell apart."""
+    documents, numbers = chosen
+    if len(numbers) == 1:
         raise KotyaError(
             f"{path}: one document, where next-sentence prediction takes every other B from another; end documents "
             "with blank lines, or leave it out: training.nsp=0"
         )
+    single = int((np.diff(documents.documents)[np.asarray(numbers)] < 2).sum())
+    if single == len(numbers):
+        raise KotyaError(
+            f"{path}: every document is a single sentence, which nothing follows; blank lines stand between documents "
+            "and not between sentences; or leave next-sentence prediction out: training.nsp=0"
+        )
+    if 2 * single > len(numbers):
+        say(f"{path}: {single:,} of {len(numbers):,} documents are single sentences: nothing follows theirs")
 
 
 class MaskedLMRecipe(EncoderRecipe):
@@ -212,10 +222,11 @@ class MaskedLMRecipe(EncoderRecipe):
         vocabulary, model = self.origin(known, lambda: chain.from_iterable(map(read_lines, files)))
         check_length(self.training.length, model.max_length)
         dev_file = root / self.data.dev if self.data.dev is not None else None
-        train, dev = open_corpora(files, dev_file, vocabulary, cache, say, progress=progress)
+        least = 2 if self.training.nsp else 1  # B from elsewhere is from another document
+        train, dev = open_corpora(files, dev_file, vocabulary, cache, say, progress=progress, least=least)
         if self.training.nsp:
-            for path, (_, numbers) in ((files[0], train), (dev_file or files[0], dev)):
-                _check_documents(path, len(numbers))
+            for path, chosen in ((files[0], train), (dev_file or files[0], dev)):
+                _check_documents(path, chosen, say)
         task = MaskedLanguageModel(train, dev, vocabulary, self.training)
         config = MaskedLMFolder(model=model, next_sentence=self.training.nsp > 0)
         return Prepared(task, config, (vocabulary, vocabulary))
@@ -226,5 +237,5 @@ class MaskedLMRecipe(EncoderRecipe):
         vocabulary = known.vocabularies[0]
         dev = open_documents([path], vocabulary, cache, say)
         if self.training.nsp:
-            _check_documents(path, len(dev[1]))
+            _check_documents(path, dev, say)
         return MaskedLanguageModel(dev, dev, vocabulary, self.training)

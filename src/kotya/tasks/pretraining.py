@@ -95,12 +95,16 @@ def open_corpora(
     say: Callable[[str], None],
     *,
     progress: bool,
+    least: int = 1,
 ) -> tuple[Chosen, Chosen]:
-    """The documents to train on, and those of the dev set, without a file some of the others. Raises KotyaError."""
+    """The documents to train on, and those of the dev set, without a file some of the others, `least` or more.
+
+    Raises KotyaError.
+    """
     documents, every = open_documents(train, vocabulary, cache, say, progress=progress)
     if dev is not None:
         return (documents, every), open_documents([dev], vocabulary, cache, say, progress=progress)
-    kept, away = hold_out(len(documents), "documents (blank lines end them)", train[0], say)
+    kept, away = hold_out(len(documents), "documents (blank lines end them)", train[0], say, least=least)
     return (documents, kept), (documents, away)
 
 

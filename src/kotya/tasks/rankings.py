@@ -13,6 +13,10 @@ from kotya.text.rows import UNUSED, Row, finite, read_rows
 COLUMNS = ("query_id", "document_id", "query", "document", "label")
 
 
+HIGHEST = 1000
+"""Of labels, either way: what measures rankings takes memory for every one up to the highest."""
+
+
 @dataclass(frozen=True)
 class Judgement:
     """A document, and how relevant to a query it is; above 0 it is."""
@@ -56,11 +60,15 @@ class RelevanceData(EncoderData):
 
 
 def judgement(row: Row) -> Judgement:
-    """A line's. Raises KotyaError where its label is no whole number."""
+    """A line's. Raises KotyaError where its label is no whole number, or none that says how relevant."""
     query_id, document_id, query, document, label = row.values
     number = finite(label)
     if number is None or not number.is_integer():
         raise KotyaError(f"{row.place}: the label {label!r} is no whole number; 1 is relevant, 0 is not")
+    if abs(number) > HIGHEST:
+        raise KotyaError(
+            f"{row.place}: the label {label!r} is more than {HIGHEST}; it says how relevant a document is, 0 not at all"
+        )
     return Judgement(row.place, query_id, document_id, query, document, int(number))
 
 
@@ -83,7 +91,8 @@ def check_judged(rows: Sequence[Judgement], name: str) -> list[str]:
         raise KotyaError(f"{first.place}: no query has a relevant document (a label above 0)")
     return [
         f"{name} data: {len(without):,} of {len(queries):,} queries have no relevant document, the first "
-        f"{first.query_id} at {first.place}; they count in no metric"
+        f"{first.query_id} at {first.place}; "
+        + ("the pairwise loss takes none of theirs" if name == "training" else "they count in no metric")
     ]
 
 

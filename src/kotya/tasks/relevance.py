@@ -117,6 +117,21 @@ class Relevance:
         return Evaluation(ranking_scores(found, gold), samples)
 
 
+def held_out(
+    rows: Sequence[Judgement], path: Path, say: Callable[[str], None]
+) -> tuple[list[Judgement], list[Judgement]]:
+    """What to train on, and a dev set of queries that have a relevant document. Raises KotyaError for too few."""
+    check_judged(rows, "training")
+    queries = list(by_query(rows).values())
+    judged = [number for number, some in enumerate(queries) if any(rows[i].label > 0 for i in some)]
+    _, away = hold_out(len(judged), "queries with a relevant document", path, say)
+    dev = {judged[number] for number in away}
+    sides: tuple[list[Judgement], list[Judgement]] = ([], [])
+    for number, some in enumerate(queries):
+        sides[number in dev].extend(rows[i] for i in some)
+    return sides
+
+
 class RelevanceRecipe(TuningRecipe):
     """All of a run that learns to rank."""
 
@@ -132,9 +147,7 @@ class RelevanceRecipe(TuningRecipe):
         if self.data.dev is not None:
             dev = self.data.read(root / self.data.dev)
         else:
-            queries = list(by_query(train).values())
-            chosen = hold_out(len(queries), "queries", self.data.paths(root)[0], say)
-            train, dev = ([train[i] for number in some for i in queries[number]] for some in chosen)
+            train, dev = held_out(train, self.data.paths(root)[0], say)
         vocabulary, model = self.origin(
             known, lambda: [text for one in train for text in (one.query, one.document)]
         )

@@ -22,7 +22,7 @@ from kotya.tasks.packed_batch import PackedBatch, by_length, full_batches, pack,
 from kotya.tasks.settings import Known, Prepared
 from kotya.tasks.task import Evaluation, Indices
 from kotya.text.conll import Sentence, read_tagged
-from kotya.text.tags import OUTSIDE, Scheme, entities
+from kotya.text.tags import OUTSIDE, Scheme, check_entities, entities
 from kotya.text.vocabularies import Vocabularies
 from kotya.text.words import Part, parts
 
@@ -184,29 +184,26 @@ class TaggingRecipe(TuningRecipe):
         vocabulary, model = self.origin(known, lambda: [" ".join(one.words) for one in train])
         config = TaggingFolder(model=model, max_length=self.training.max_length, labels=labels)
         sides = [parts(vocabulary, [one.words for one in side], config.longest) for side in (train, dev)]
-        split = sum(len(some) > 1 for some in sides[0])
-        cut = sum(any(part.encoded.cut for part in some) for some in sides[0])
-        say(
-            f"training data: {len(train):,} sentences"
-            + (f", {split:,} of them in parts of {config.longest} pieces" if split else "")
-            + (f", {cut:,} with a word that is longer and was cut" if cut else "")
-            + f"; types: {', '.join(dict.fromkeys(label[2:] for label in labels[1:]))}"
-        )
+        read_so = [report_parts(some, config.longest) for some in sides]
+        say(f"training data: {read_so[0]}; dev: {read_so[1]}; types: {', '.join(types_of(labels))}")
         numbers = {label: number for number, label in enumerate(labels)}
         examples = [
             (part, [numbers[one.tags[word]] for word in part.words])
             for one, some in zip(train, sides[0], strict=True)
             for part in some
         ]
+        if not any(part.words for part, _ in examples):
+            raise KotyaError(f"{train[0].path}: the vocabulary has no piece for any word in it")
         task = Tagging(examples, sides[1], dev, labels=labels, training=self.training)
         return Prepared(task, config, (vocabulary, vocabulary))
 
     def measured_on(self, path: Path, known: Known, cache: Path, say: Callable[[str], None]) -> Tagging:
         config, sentences = known.config, self.data.read(path)
         assert isinstance(config, TaggingFolder)
+        check_entities(config.labels)
         check_tags(sentences, config.labels)
         some = parts(known.vocabularies[0], [one.words for one in sentences], config.longest)
-        say(f"{path}: {len(sentences):,} sentences")
+        say(f"{path}: {report_parts(some, config.longest)}")
         return Tagging([], some, sentences, labels=config.labels, training=self.training)
 
 
@@ -218,13 +215,29 @@ def found_tags(sentences: Sequence[Sentence]) -> list[str]:
     return [OUTSIDE, *(f"{letter}-{kind}" for kind in types for letter in "BI")]
 
 
+def types_of(labels: Sequence[str]) -> list[str]:
+    """What entities the tags tell apart, each once."""
+    return list(dict.fromkeys(label[2:] for label in labels if label != OUTSIDE))
+
+
+def report_parts(sentences: Sequence[Sequence[Part]], longest: int) -> str:
+    """How many sentences, and how they are read, for the person."""
+    split = sum(len(some) > 1 for some in sentences)
+    cut = sum(any(part.encoded.cut for part in some) for some in sentences)
+    return (
+        f"{len(sentences):,} sentences"
+        + (f", {split:,} of them in parts of {longest} pieces" if split else "")
+        + (f", {cut:,} with a word that is longer and was cut" if cut else "")
+    )
+
+
 def check_tags(sentences: Sequence[Sentence], labels: Sequence[str]) -> None:
     """Raises KotyaError naming file and line where a type is none of the training data's."""
+    known = types_of(labels)
     for one in sentences:
         for place, tag in enumerate(one.tags):
-            if tag not in labels:
-                kinds = ", ".join(dict.fromkeys(label[2:] for label in labels[1:]))
+            if tag != OUTSIDE and tag[2:] not in known:
                 raise KotyaError(
                     f"{one.path}:{one.line + place}: the type {tag[2:]!r} stands nowhere in the training data; "
-                    f"there are {kinds}"
+                    f"there are {', '.join(known)}"
                 )

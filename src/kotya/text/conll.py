@@ -55,7 +55,7 @@ def blocks(lines: Iterable[str]) -> Iterator[tuple[int, list[list[str]]]]:
     block: list[list[str]] = []
     number = 0
     for number, line in enumerate(lines, start=1):
-        fields = [one for part in line.split("\t" if "\t" in line else None) if (one := part.strip())]
+        fields = [one for part in line.split("\t" if "\t" in line else " ") if (one := part.strip())]
         if fields and fields[0] != DOCUMENT:
             block.append(fields)
         elif block:

@@ -9,6 +9,8 @@ IOBES   B-PER E-PER  O    S-PER S-LOC     E ends, S stands alone
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from kotya.errors import KotyaError
+
 Scheme = Literal["iob1", "iob2", "iobes"]
 OUTSIDE = "O"
 LETTERS = {"iob1": "BI", "iob2": "BI", "iobes": "BIES"}
@@ -37,16 +39,13 @@ def entities(tags: Sequence[str]) -> list[Entity]:
     return found
 
 
-def no_tag(labels: Sequence[str]) -> str | None:
-    """The first label that is no tag of an entity in any scheme; None where all are tags."""
-    return next(
-        (
-            one
-            for one in labels
-            if one != OUTSIDE and (one[:2] not in ("B-", "I-", "E-", "S-") or not one[2:])
-        ),
-        None,
-    )
+def check_entities(labels: Sequence[str]) -> None:
+    """Raises KotyaError for a label that is no tag of an entity in any scheme."""
+    for one in labels:
+        if one != OUTSIDE and (one[:2] not in ("B-", "I-", "E-", "S-") or not one[2:]):
+            raise KotyaError(
+                f"{one!r} is no tag of entities (O, B-TYPE, I-TYPE …): this model names something else"
+            )
 
 
 def encode(found: Sequence[Entity], length: int, scheme: Scheme) -> list[str]:
