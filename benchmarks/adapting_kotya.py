@@ -1,4 +1,4 @@
-"""kotya's side of adapting.py: its own loop with a LoRA attached, and its predictor with the LoRA merged.
+"""kotya's side of adapting.py: its own loop with a LoRA, and its predictor with the LoRA in the weights, as in use.
 
 python benchmarks/adapting_kotya.py --work short
 """
@@ -16,9 +16,8 @@ import torch  # noqa: E402
 
 import bert_texts as shared  # noqa: E402
 from bert_kotya import predict, prepare  # noqa: E402
-from kotya.adapt.attach import attach, own  # noqa: E402
+from kotya.adapt.attach import attach, own, settle  # noqa: E402
 from kotya.adapt.lora import LoRAConfig  # noqa: E402
-from kotya.adapt.place import merge  # noqa: E402
 from kotya.interop.huggingface import read  # noqa: E402
 from kotya.models.heads import SequenceModel  # noqa: E402
 from kotya.tasks.settings import Known  # noqa: E402
@@ -45,7 +44,7 @@ def main() -> None:
     if chosen.work == "predict":
         model.to(torch.bfloat16 if chosen.precision == "bf16" else torch.float32)
         if chosen.adapter == "merged":
-            merge(model)
+            settle(model)
         predict(chosen, model, vocabulary, found.config.model, ends)
         return
     with tempfile.TemporaryDirectory() as folder:
