@@ -59,6 +59,8 @@ roles = st.sampled_from(["self", "causal", "cross"])
     st.integers(1, 3),
     st.sampled_from([4, 8, 32]),
 )
+@example(Window(3, 2, 250), "self", 601, 601, 2, 128)
+@example(Window(1, 1, 90_000) | Window(2, 0, 30_000), "causal", 300, 300, 1, 128)
 @example(Window(256, 256) | Global(1), "causal", 777, 777, 1, 128)
 @example(Window(20, 20, 3) | Window(5, 5), "self", 300, 300, 1, 128)
 @example(Window(40, 0, 2) | Global((0, 7)) | Random(2, 1, 16), "causal", 200, 200, 3, 128)
@@ -195,11 +197,15 @@ def test_no_square_of_the_length_is_allocated(name: str, role: str) -> None:
     assert held[1] < 2.3 * held[0]
 
 
-@pytest.mark.parametrize("name", ["longformer", "bigbird", "favor", "recorded"])
+@pytest.mark.parametrize("name", ["longformer", "bigbird", "favor", "far", "recorded"])
 def test_no_square_of_32k_is_allocated(name: str) -> None:
     """A square of bits would be 128 MiB."""
     length, size = 32_768, 8
-    some: Any = {"recorded": {"kind": "any", "of": [{"kind": "window", "left": 5, "right": 5}, "global"]}}
+    far = {"kind": "window", "left": 3, "right": 3, "dilation": 8192}
+    some: Any = {
+        "far": far,
+        "recorded": {"kind": "any", "of": [{"kind": "window", "left": 5, "right": 5}, "global"]},
+    }
     config: Any = TypeAdapter(AttentionConfig).validate_python((LINEAR_IN_LENGTH | some)[name])
     form = form_of(config, layer=0, heads=1, head_size=size, max_length=length, kernel="auto")
     assert form is not None

@@ -1,14 +1,17 @@
 """Patterns against plain loops, and layouts against the patterns they are cut from."""
 
 import time
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from attention_oracle import patterns, windows
 from kotya.attention.block_patterns import Ends, Neighbours, Random
+from kotya.attention.choices import AttentionConfig
 from kotya.attention.counters import draw_distinct
 from kotya.attention.cuts import Cut
 from kotya.attention.layout import layout
@@ -184,6 +187,27 @@ def test_refused(make: object, message: str) -> None:
     assert callable(make)
     with pytest.raises(KotyaError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kind": "window", "left": 10**30}, "less than or equal to"),
+        ({"kind": "window", "dilation": 10**30}, "less than or equal to"),
+        ({"kind": "random", "blocks": 10**30}, "less than"),
+        ({"kind": "random", "seed": 10**30}, "less than"),
+        ({"kind": "linear", "size": 64}, "it is of features: favor; of elu none are drawn"),
+        ({"kind": "linear", "features": "relu", "redraw": 5}, "it is of features: favor"),
+    ],
+)
+def test_settings_that_no_pattern_has(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        TypeAdapter(AttentionConfig).validate_python(settings)
+
+
+def test_more_blocks_than_there_are_is_all_of_them() -> None:
+    drawn = draw_distinct((1,), torch.tensor([0, 3, 5]), 50_000)
+    assert [sorted(row[row >= 0].tolist()) for row in drawn] == [[], [0, 1, 2], [0, 1, 2, 3, 4]]
 
 
 def test_nothing_and_one() -> None:

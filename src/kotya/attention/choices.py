@@ -12,7 +12,7 @@ attention: [full, window, window, full]                   or layer by layer
 from abc import abstractmethod
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from kotya.attention.block_patterns import Random
 from kotya.attention.block_sparse import BlockSparse
@@ -22,7 +22,10 @@ from kotya.attention.head_patterns import HeadPatterns, Kernel
 from kotya.attention.linformer import LengthProjection
 from kotya.attention.patterns import Full, Global, Pattern, Window
 from kotya.attention.presets import PRESETS
-from kotya.config import Config
+from kotya.config import Config, wrong
+
+MOST = (1 << 31) - 1
+"""Of positions: what they are multiplied to is still a number of 64 bits."""
 
 
 class PatternConfig(Config):
@@ -47,11 +50,11 @@ class WindowConfig(PatternConfig):
     """A band around the query."""
 
     kind: Literal["window"]
-    left: int = Field(128, ge=0)
+    left: int = Field(128, ge=0, le=MOST)
     """Keys before it."""
-    right: int = Field(128, ge=0)
+    right: int = Field(128, ge=0, le=MOST)
     """Keys behind it."""
-    dilation: int = Field(1, ge=1)
+    dilation: int = Field(1, ge=1, le=MOST)
     """Only every so-many-th."""
 
     def pattern(self) -> Pattern:
@@ -62,7 +65,7 @@ class GlobalConfig(PatternConfig):
     """Positions that see all and are seen by all."""
 
     kind: Literal["global"]
-    positions: Annotated[int, Field(ge=0)] | tuple[Annotated[int, Field(ge=0)], ...] = 1
+    positions: Annotated[int, Field(ge=0, le=MOST)] | tuple[Annotated[int, Field(ge=0, le=MOST)], ...] = 1
     """The first so many, or those that are named."""
 
     def pattern(self) -> Pattern:
@@ -73,8 +76,8 @@ class RandomConfig(PatternConfig):
     """Blocks of keys drawn at random, for every head its own."""
 
     kind: Literal["random"]
-    blocks: int = Field(3, ge=0)
-    seed: int = 0
+    blocks: int = Field(3, ge=0, lt=1 << 16)
+    seed: int = Field(0, ge=0, lt=1 << 62)
     size: int = Field(64, ge=1)
     """Positions in a block."""
 
@@ -142,6 +145,14 @@ class LinearConfig(Config):
     """Random features of FAVOR+, an even number; the others have as many as a head is wide."""
     redraw: int | None = Field(None, ge=1)
     """FAVOR+ draws its features anew after so many batches."""
+
+    @model_validator(mode="after")
+    def _features_are_drawn_or_not(self) -> "LinearConfig":
+        for key in ("size", "redraw"):
+            given = getattr(self, key)
+            if self.features != "favor" and given != type(self).model_fields[key].default:
+                raise wrong((key,), f"it is of features: favor; of {self.features} none are drawn", given)
+        return self
 
     def feature_map(self, head_size: int) -> FeatureMap:
         if self.features == "favor":

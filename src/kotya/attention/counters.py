@@ -42,7 +42,8 @@ def draw_distinct(words: Sequence[int], below: Int[Tensor, " rows"], count: int)
     """
     rows = torch.arange(len(below))
     drawn = torch.full((len(below), count), -1)
-    for turn in range(count):
+    # a row that has no more than are drawn takes all: further turns would leave it as it is
+    for turn in range(min(count, int(below.max()) if len(below) else 0)):
         highest = below - count + turn
         small = below <= count
         number = hashed([*words, turn], rows) % highest.clamp(min=0).add(1)

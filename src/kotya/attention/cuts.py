@@ -48,9 +48,17 @@ class Cut:
         """All positions of a block, some past the end perhaps."""
         return self.first(number)[..., None] + torch.arange(self.size) * self.stride
 
-    def between(self, first: Int[Tensor, " ranges"], last: Int[Tensor, " ranges"]) -> Int[Tensor, "pairs 2"]:
-        """Which blocks hold a position from first to last: (range, block), for every range."""
-        remainder = torch.arange(self.stride)
+    def between(
+        self,
+        first: Int[Tensor, " ranges"],
+        last: Int[Tensor, " ranges"],
+        remainders: Int[Tensor, " ranges"] | None = None,
+    ) -> Int[Tensor, "pairs 2"]:
+        """Which blocks hold a position from first to last: (range, block), for every range.
+
+        Of all remainders, or of one for each range.
+        """
+        remainder = torch.arange(self.stride) if remainders is None else remainders[:, None]
         step = self.size * self.stride
         low = -(
             (remainder - first[:, None].clamp(min=0)) // self.stride

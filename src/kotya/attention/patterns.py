@@ -245,12 +245,10 @@ class Window(Pattern):
     def pairs(self, grid: Grid) -> Pairs:
         query = torch.arange(grid.queries.count)
         first, last = self._reach(query, grid)
-        pairs: Tensor = grid.keys.between(first, last)
         if self.dilation % grid.keys.stride or grid.place.cross:
-            return pairs
+            return grid.keys.between(first, last)
         # keys of other remainders than the query's are not seen
-        same = pairs[:, 0] // max(grid.queries.share, 1) == pairs[:, 1] // max(grid.keys.share, 1)
-        return pairs[same]
+        return grid.keys.between(first, last, query // max(grid.queries.share, 1))
 
     def _reach(self, query: Numbers, grid: Grid) -> tuple[Positions, Positions]:
         """The first and the last key that a query in a block of them may see, past the ends perhaps."""

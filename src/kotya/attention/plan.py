@@ -23,6 +23,8 @@ from kotya.errors import KotyaError
 
 _BLOCK = 128
 """Queries in a step where the pattern leaves it open."""
+_SHORTEST = 8
+"""Positions of a block, at least."""
 _KEPT = 64
 """Plans that are kept."""
 
@@ -190,7 +192,9 @@ def plan(
 
     Raises KotyaError where the pattern makes no sense, or is a fixed share of all pairs: nothing is gained by blocks.
     """
-    size, stride = pattern.grain() or _BLOCK, 1 if cross else max(pattern.stride(), 1)
+    stride = 1 if cross else max(pattern.stride(), 1)
+    # blocks no longer than a remainder of a far dilation has positions
+    size = pattern.grain() or min(_BLOCK, max(_SHORTEST, -(-keys // stride)))
     layouts = []
     for head in heads:
         cut = layout(pattern.bind(queries, keys, cross=cross, layer=layer, head=head), size, stride)
