@@ -308,3 +308,9 @@ def test_a_kernel_is_of_the_layers_that_have_a_pattern(
     model = BertConfig(**SMALL | {"layers": 4, "kernel": "blocks"} | options).build(VOCABULARY)
     patterns = [getattr(layer.attention.form, "patterns", None) for layer in model.layers]  # type: ignore[union-attr]
     assert [one and one.kernel for one in patterns] == kernels
+
+
+def test_a_kernel_that_could_not_read_a_long_text_reads_no_short_one() -> None:
+    model = BertConfig(**SMALL | {"attention": "block_sparse", "kernel": "flex"}).build(VOCABULARY)
+    with pytest.raises(KotyaError, match="the kernel 'flex' needs a GPU"):
+        model(torch.tensor([3, 4, 5]), Packing.of([3]))

@@ -306,6 +306,14 @@ def test_sizes_that_do_not_fit_are_refused(options: dict[str, Any], message: str
         ({"cross_attention": ["window"]}, "search does not know how long the target will be"),
         ({"cross_attention": {"kind": "any", "of": ["global", "window"]}}, "a window across two texts"),
         ({"cross_attention": {"kind": "heads", "of": ["full", "bigbird"]}}, "a window across two texts"),
+        (
+            {
+                "positions": "learned",
+                "max_length": 64,
+                "encoder_attention": {"kind": "global", "positions": [64]},
+            },
+            "position 64 is to be global, and texts end before 64",
+        ),
         ({"kernel": "blocks", "encoder_attention": "linear"}, "no layer attends by a pattern"),
     ],
 )

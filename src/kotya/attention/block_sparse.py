@@ -21,7 +21,7 @@ from kotya.attention.block_patterns import Ends, Neighbours
 from kotya.attention.blocks import attend_dense
 from kotya.attention.caches import Cache
 from kotya.attention.forms import AnyText, Form, Other
-from kotya.attention.head_patterns import HeadPatterns, Kernel, tell
+from kotya.attention.head_patterns import HeadPatterns, Kernel, choose, tell
 from kotya.attention.kernels import Heads, Keys, Queries, exact
 from kotya.attention.packed import Packing, Tokens, attend_packed
 from kotya.attention.patterns import Full, Pattern
@@ -60,7 +60,7 @@ class BlockSparse(Form):
     ) -> Tokens:
         self._check(causal, False)
         if packing.longest <= self.whole:
-            tell("dense", Full(), self.patterns.layer)
+            self._by_dense(query, dropout)
             return attend_packed(query, key, value, packing, dropout=dropout)
         texts = zip(*(x.split(packing.lengths) for x in (query, key, value)), strict=True)
         return torch.cat([self._read(q, k, v, dropout) for q, k, v in texts])
@@ -89,10 +89,16 @@ class BlockSparse(Form):
         """One text."""
         length, _, size = query.shape
         if length <= self.whole:
-            tell("dense", Full(), self.patterns.layer)
+            self._by_dense(query, dropout)
             return attend_dense(query, key, value, None, dropout)
         q, k = self._widened(query, key)
         return self.patterns.attend(q, k, F.pad(value, (0, _COLUMNS)), dropout=dropout)[..., :size]
+
+    def _by_dense(self, query: Tensor, dropout: float) -> None:
+        """Said of a short text. Raises KotyaError where the kernel that was asked for could not read a long one."""
+        patterns, size = self.patterns, query.shape[-1] + _COLUMNS
+        choose(patterns.kernel, patterns.patterns[0], self.whole + 1, size, query.device, dropout)
+        tell("dense", Full(), patterns.layer)
 
     def _widened(self, query: Text, key: Text) -> tuple[Wider, Wider]:
         """With columns that say how often each key counts."""

@@ -23,6 +23,7 @@ from kotya.attention.choices import (
     not_across,
     not_by_kernel,
     not_causal,
+    not_reached,
     of_layer,
 )
 from kotya.attention.forms import Form
@@ -94,6 +95,11 @@ class BlockConfig(LayerConfig):
         ):
             if message is not None:
                 raise wrong((key,), message, None)
+        if self.positions == "learned":
+            for key in ("encoder_attention", "decoder_attention", "cross_attention"):
+                message = not_reached(getattr(self, key), self.max_length)
+                if message is not None:
+                    raise wrong((key,), message, None)
         return self
 
     def form(self, attention: tuple[AttentionConfig, ...], layer: int) -> Form | None:
