@@ -111,6 +111,7 @@ def test_merged_it_is_a_whole_model_with_the_same_answers(made: Path, tmp_path: 
     one, other = kotya.load(tmp_path / "moved"), kotya.load(run)
     assert isinstance(one, Classifier)
     assert isinstance(other, Classifier)
+    assert not places(other.model)  # for use its layers are changed, and stand alone
     for text in TEXTS:
         assert one.classify(text).probabilities == pytest.approx(other.classify(text).probabilities, abs=1e-5)
     with pytest.raises(KotyaError, match="a bottleneck is a layer of its own"):
@@ -236,6 +237,8 @@ def test_another_base_is_refused_and_a_moved_one_is_found_again(made: Path, tmp_
         kotya.load(made / "bert", adapters=[made / "bert"])
     with pytest.raises(KotyaError, match=r"a whole model; --base .* is for an adapter's"):
         kotya.load(made / "bert", base=made / "bert")
+    with pytest.raises(KotyaError, match="is the base of the adapters"):
+        kotya.load(made / "bert", adapters=[made / "classification-lora"], base=made / "bert")  # type: ignore[call-overload]
     with pytest.raises(KotyaError, match="adapters are of one base"):
         kotya.load([made / "bert", made / "bert"], adapters=[made / "classification-lora"])  # type: ignore[call-overload]
     with pytest.raises(KotyaError, match=r"a whole model; --base .* is for an adapter's"):
