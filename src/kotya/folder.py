@@ -146,8 +146,8 @@ def load(
     """The model of a folder, ready for use. Raises KotyaError where it is no whole model folder, or of another task.
 
     `base`: where the base of an adapter lies, if not where it lay. `held`: whether that is kept in what the adapter
-    says; else in float32. A folder runs no code of its own: one whose config
-    names a person's own score loads only inside `own_code(True)`.
+    says; else in float32. A folder runs no code of its own: one whose config names a person's own score loads only
+    inside `own_code(True)`.
     """
     config = read_config(path)
     if task is not None and config.task != task:

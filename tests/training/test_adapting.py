@@ -432,7 +432,7 @@ def test_from_the_command_line(
     assert command(told) == 0  # it has no recipe, and reads the file as its task does
     assert json.loads(capsys.readouterr().out)["metrics"]["accuracy"] >= 0
     assert command(["evaluate", str(tmp_path / "whole")]) == 2
-    assert "it has no recipe that would name a" in capsys.readouterr().err
+    assert "no recipe of its names a test set" in capsys.readouterr().err
 
 
 def test_two_files_and_a_base_tune_a_translator(

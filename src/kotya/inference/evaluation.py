@@ -93,9 +93,9 @@ def evaluate_task(
     assert isinstance(recipe, EncoderRecipe | LanguageModelRecipe)
     named = getattr(recipe.data, part)
     if data is None and named is None:
-        whose = "its recipe names" if loaded.recipe else "it has no recipe that would name"
-        some = "no" if loaded.recipe else "a"
-        raise KotyaError(f"{path}: {whose} {some} {part} set; give a file: kotya evaluate MODEL DATA")
+        raise KotyaError(
+            f"{path}: no recipe of its names a {part} set; give a file: kotya evaluate MODEL DATA"
+        )
     file = data or recipe.data_root() / named
     known = Known(loaded.config, loaded.vocabularies)
     task: Task = recipe.measured_on(file, known, cache_folder(), say)
