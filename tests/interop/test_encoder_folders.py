@@ -64,6 +64,45 @@ def test_what_their_classes_let_a_tokenizer_config_say(
         assert ours.wrapped(ours.encode(text)) == theirs(text)["input_ids"], text
 
 
+WHOLE = {"lstrip": False, "rstrip": True, "normalized": False, "single_word": True, "special": False}
+
+
+@pytest.mark.parametrize(
+    ("listed", "said"),
+    [
+        ({"<new>": 8, "CatX": 9}, None),
+        (
+            {"the": 5, "cats": 9},  # not read where the other file speaks
+            {"8": {"content": "<new>", **WHOLE}, "9": {"content": "CatX", **WHOLE, "single_word": False}},
+        ),
+    ],
+    ids=["added_tokens.json", "tokenizer_config.json"],
+)
+def test_pieces_added_behind_a_vocab_txt(
+    listed: dict[str, int], said: dict[str, Any] | None, tmp_path: Path
+) -> None:
+    folder = tmp_path / "theirs"
+    make("bert", "Model", vocab_size=10).save_pretrained(folder)
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "##s"]
+    (folder / "vocab.txt").write_text("".join(f"{name}\n" for name in pieces), encoding="utf-8")
+    (folder / "added_tokens.json").write_text(json.dumps(listed), encoding="utf-8")
+    config = {"tokenizer_class": "BertTokenizer"} | ({"added_tokens_decoder": said} if said else {})
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    ours = read(str(folder)).vocabularies[0]
+    for text in ("the cats <new> cat", "CatX catx", "the<new>cat xCatXcat", "<new>  the"):
+        assert ours.wrapped(ours.encode(text)) == theirs(text)["input_ids"], text
+
+
+@pytest.mark.parametrize("listed", [{"<new>": "eight"}, {"<new>": None}])
+def test_added_pieces_without_ids(listed: dict[str, Any], tmp_path: Path) -> None:
+    make("bert", "Model", vocab_size=10).save_pretrained(tmp_path)
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\n", encoding="utf-8")
+    (tmp_path / "added_tokens.json").write_text(json.dumps(listed), encoding="utf-8")
+    with pytest.raises(KotyaError, match=r"no ids or no settings of added tokens"):
+        read(str(tmp_path))
+
+
 def test_a_tuned_models_longest_text_is_kept_both_ways(tmp_path: Path) -> None:
     write("bert", "ForSequenceClassification", tmp_path / "theirs", num_labels=3)
     change(tmp_path / "theirs" / "tokenizer_config.json", model_max_length=12)

@@ -70,17 +70,14 @@ def _content(folder: Path, model_type: str) -> dict[str, Any]:
     """What is, or would be, in `tokenizer.json`."""
     if (folder / "tokenizer.json").exists():
         content = read_json(folder / "tokenizer.json")
-        try:
-            Tokenizer.from_str(json.dumps(content))
-        except Exception as error:  # the library raises bare Exception for every malformed file
-            raise KotyaError(f"{folder / 'tokenizer.json'}: no tokenizer ({error})") from None
+        _check(content, folder / "tokenizer.json")
         return _overridden(content, _settings(folder))
     if (folder / "spiece.model").exists():
         return _as_content(_sentencepiece(folder, model_type))
     if (folder / "vocab.txt").exists():
-        return _as_content(_wordpiece(folder))
+        return _with_added(_as_content(_wordpiece(folder)), folder)
     if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
-        return _as_content(_byte_level(folder))
+        return _with_added(_as_content(_byte_level(folder)), folder)
     wanted = "vocab.json and merges.txt" if model_type in SEPARATORS else "vocab.txt"
     wanted = "spiece.model" if model_type == "big_bird" else wanted
     raise KotyaError(f"{folder}: there is no tokenizer.json, nor {wanted}")
@@ -107,6 +104,33 @@ def read_length(folder: Path, longest: int) -> int | None:
     """How many pieces of a text `tokenizer_config.json` says are read, where that is less than the model can."""
     said = _settings(folder).get("model_max_length")
     return int(said) if isinstance(said, int | float) and 0 < said < longest else None
+
+
+def _with_added(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """With the pieces that were added behind the vocabulary, where `tokenizer.json` does not list them.
+
+    `tokenizer_config.json` says how each is found; without a word there, those of `added_tokens.json` are found anywhere
+    in the normalized text, as by their classes.
+    """
+    path = folder / "added_tokens.json"
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": True, "special": False}
+    known = _settings(folder).get("added_tokens_decoder")
+    if known is None and path.exists():
+        known = {number: {"content": name} for name, number in read_json(path).items()}
+    try:
+        added = [flags | one | {"id": int(number)} for number, one in (known or {}).items()]
+    except (TypeError, ValueError) as error:
+        raise KotyaError(f"{folder}: no ids or no settings of added tokens ({error})") from None
+    content = content | {"added_tokens": sorted(added, key=lambda one: one["id"])}
+    _check(content, folder)
+    return content
+
+
+def _check(content: dict[str, Any], path: Path) -> None:
+    try:
+        Tokenizer.from_str(json.dumps(content))
+    except Exception as error:  # the library raises bare Exception for every malformed file
+        raise KotyaError(f"{path}: no tokenizer ({error})") from None
 
 
 def _as_content(tokenizer: Tokenizer) -> dict[str, Any]:
@@ -167,7 +191,7 @@ def _every_id(content: dict[str, Any], folder: Path) -> dict[str, int]:
     ids: dict[str, int] = dict(pieces)
     for one in content.get("added_tokens") or []:
         if ids.setdefault(one["content"], one["id"]) != one["id"]:
-            raise KotyaError(f"{folder}: the piece {one['content']!r} has two ids in its tokenizer.json")
+            raise KotyaError(f"{folder}: the piece {one['content']!r} has two ids in its tokenizer")
     return ids
 
 
