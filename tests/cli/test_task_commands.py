@@ -171,7 +171,7 @@ def test_masks(base: Path, printed: Command, monkeypatch: pytest.MonkeyPatch) ->
     assert "nsp accuracy" in printed("evaluate", base / "bert", "--set", "dev")
 
 
-def test_texts(base: Path, printed: Command) -> None:
+def test_texts(base: Path, printed: Command, capsys: pytest.CaptureFixture[str]) -> None:
     out = base / "lm"
     printed(
         *("train", "--task", "language_model", "--data", base / "text", "-o", out, "vocabulary.size=330"),
@@ -189,6 +189,15 @@ def test_texts(base: Path, printed: Command) -> None:
     assert printed("generate", out, "Anna", "--beam", 2, "--length", 5) == printed(
         "generate", out, "Anna", "--beam", 2, "--length", 5
     )
+    greedy = printed("generate", out, "Anna", "--beam", 1)
+    assert printed("generate", out, "Anna", "--temperature", 0.001) == greedy  # each option reaches the draw
+    assert printed("generate", out, "Anna", "--top-p", 1e-6) == greedy
+    assert printed("generate", out, "Anna", "--top-k", 1) == greedy
+    assert printed("generate", out, "Anna", "--temperature", 9) != greedy
+    assert printed("generate", out, "Anna", "--seed", 2) != printed("generate", out, "Anna", "--seed", 3)
+    assert "Anna " * 39 in printed("generate", out, "Anna " * 40)  # there is room for some of 100 pieces
+    assert run(["generate", str(out), "Anna " * 60]) == 2
+    assert "1 more are more than the 48 that the model reads" in capsys.readouterr().err
     assert "perplexity" in printed("evaluate", out, base / "text")
 
 

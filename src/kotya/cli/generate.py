@@ -17,7 +17,7 @@ def generate(
     length: Annotated[
         int | None,
         typer.Option(
-            min=1, help="The most pieces that are added; 100 without it, or half the model's reach."
+            min=1, help="The most pieces that are added; 100 without it, or what the model still reads."
         ),
     ] = None,
     sample: Annotated[

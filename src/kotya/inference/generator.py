@@ -4,6 +4,7 @@ Decoding is cached, as a translator's: to search a prompt is what every output m
 """
 
 import math
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -69,12 +70,10 @@ class Generator:
     ) -> Iterator[list[Continuation]]:
         """For every prompt texts of at most `length` pieces more: as many as are drawn, or the best one searched for.
 
-        Without a length 100, or half of what the model reads where that is less.
+        Without a length 100, or as many as the model still reads behind the prompt where that is less.
         Raises KotyaError where a prompt leaves no room within what the model reads.
         """
-        length = length or min(100, self.config.model.max_length // 2)
-        # the beginning and a prompt stand as its source, so that the cap on pieces, the end with them, grows with it
-        config = SearchConfig(beam=beam, max_length_ratio=1.0, max_length_extra=length, normalization="none")
+        config = SearchConfig(beam=beam, normalization="none")
 
         def make() -> Batch:
             if sampling is not None:
@@ -90,19 +89,25 @@ class Generator:
                 for one in found
             ]
 
-    def _lines(self, prompts: Iterable[str], length: int) -> Iterator[SearchLine]:
+    def _lines(self, prompts: Iterable[str], length: int | None) -> Iterator[SearchLine]:
         for number, prompt in enumerate(prompts):
             ids = self.vocabulary.encode(prompt)
+            more = length or min(100, max(1, self.reach - len(ids) - 1))
             self._check(
-                len(ids) + length + 1,
-                f"the prompt of line {number + 1}, {len(ids)} pieces, and {length} more",
+                len(ids) + more + 1, f"the prompt of line {number + 1}, {len(ids)} pieces, and {more} more"
             )
-            yield SearchLine([self.roles.begin, *ids], ids, number)
+            # the beginning and the prompt stand as its source, the end behind all that is added
+            yield SearchLine([self.roles.begin, *ids], ids, number, len(ids) + more + 1)
+
+    @property
+    def reach(self) -> int:
+        """How many pieces the model reads, the beginning included."""
+        config = self.config.model
+        return config.max_length if config.positions == "learned" else sys.maxsize
 
     def _check(self, pieces: int, what: str) -> None:
-        most = self.config.model.max_length
-        if self.config.model.positions == "learned" and pieces > most:
-            raise KotyaError(f"{what} are more than the {most} that the model reads")
+        if pieces > self.reach:
+            raise KotyaError(f"{what} are more than the {self.reach} that the model reads")
 
     @torch.inference_mode()
     def attention(self, text: str) -> tuple[list[str], list[Float[Tensor, "heads pieces pieces"]]]:

@@ -109,7 +109,7 @@ def read_length(folder: Path, longest: int) -> int | None:
 def _with_added(content: dict[str, Any], folder: Path) -> dict[str, Any]:
     """With the pieces that were added behind the vocabulary, where `tokenizer.json` does not list them.
 
-    `tokenizer_config.json` says how each is found; without a word there, those of `added_tokens.json` are found anywhere
+    `tokenizer_config.json` says how each is found; where it is silent, those of `added_tokens.json` are found anywhere
     in the normalized text, as by their classes.
     """
     path = folder / "added_tokens.json"

@@ -89,7 +89,7 @@ class Beam(Batch):
         lines = [
             Searched(
                 line,
-                self.config.cap(len(line.source)),
+                self.config.cap(line),
                 len(line.prefix),
                 beginning.memories if self.coverage else [],
                 place,

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from kotya.config import Config
+from kotya.search.hypothesis import SearchLine
 from kotya.search.length import Average, LengthPenalty, NoPenalty, Wu
 from kotya.search.stopping import Exact, FirstBeam, FullBeam, StopRule
 
@@ -31,9 +32,11 @@ class SearchConfig(Config):
     max_length_extra: Annotated[int, Field(ge=1)] = 20
     """b of the length cap."""
 
-    def cap(self, source: int) -> int:
-        """The most pieces, end included, of an output for a source of that many pieces. Nothing comes of nothing."""
-        return int(self.max_length_ratio * source) + self.max_length_extra if source else 1
+    def cap(self, line: SearchLine) -> int:
+        """The most pieces of its output, prefix and end included. Nothing comes of nothing."""
+        if line.cap is not None:
+            return line.cap
+        return int(self.max_length_ratio * len(line.source)) + self.max_length_extra if line.source else 1
 
     def penalty(self) -> LengthPenalty:
         if self.normalization == "none":

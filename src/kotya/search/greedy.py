@@ -39,9 +39,7 @@ class Greedy(Batch):
         return [answer for beginning in self.begin(lines) for answer in self._enter(beginning)]
 
     def _enter(self, beginning: Beginning) -> list[Answer]:
-        rows = [
-            Growing(line, self.config.cap(len(line.source)), list(line.prefix)) for line in beginning.lines
-        ]
+        rows = [Growing(line, self.config.cap(line), list(line.prefix)) for line in beginning.lines]
         chosen, total = self._choose(beginning.logits, beginning.log_probability, rows)
         self.enter(beginning.state)
         self.rows += rows

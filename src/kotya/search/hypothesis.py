@@ -11,6 +11,8 @@ class SearchLine:
     prefix: list[int] = field(default_factory=list)
     number: int = 0
     """Which line of the input it is: sampling is seeded with it, so that neighbours do not matter."""
+    cap: int | None = None
+    """The most pieces of its output, prefix and end included; by default what the settings say for its source."""
 
 
 @dataclass(frozen=True)

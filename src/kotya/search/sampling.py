@@ -98,7 +98,7 @@ class Sampling(Batch):
         rows: list[Sampled] = []
         memories = beginning.memories if self.coverage else []
         for place, line in enumerate(beginning.lines):
-            cap = self.config.cap(len(line.source))
+            cap = self.config.cap(line)
             draws = [
                 Sampled(line, cap, list(line.prefix), draw=i, memories=memories, place=place)
                 for i in range(self.sampling.samples)
