@@ -43,12 +43,11 @@ def relevance(queries: int, seed: int) -> str:
     draw = random.Random(seed)
     rows = []
     for number in range(queries):
+        query = f"which {draw.choice(FILLERS)}"
         for document in range(4):
             words = [*draw.choices(FILLERS, k=3), draw.choice(GOOD if document == number % 4 else BAD)]
             label = int(document == number % 4)
-            rows.append(
-                f"Q{number}\tQ{number}-{document}\twhich {draw.choice(FILLERS)}\t{' '.join(words)}\t{label}"
-            )
+            rows.append(f"Q{number}\tQ{number}-{document}\t{query}\t{' '.join(words)}\t{label}")
     return lines(rows)
 
 

@@ -164,6 +164,15 @@ def typed(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
 
 
+def test_json_is_a_line_to_every_reader(
+    base: Path, printed: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "Anna \u2028 [MASK] \x85\u2029 film"
+    typed(monkeypatch, f"{text}\n")
+    [line] = printed("predict", base / "bert").splitlines()
+    assert json.loads(line)["text"] == text
+
+
 def test_masks(base: Path, printed: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     typed(monkeypatch, "Anna [MASK] film\n")
     [one] = [json.loads(line) for line in printed("predict", base / "bert", "--top", "2").splitlines()]

@@ -58,6 +58,12 @@ def prepare(
             None,
             "train:2: document d of query q stands",
         ),
+        (
+            "relevance",
+            "q\ta\tfilm\tsweet\t1\nq\tb\tstory\tdull\t0\n",
+            None,
+            "train:2: query q has another text than at .*train:1",
+        ),
         ("relevance", None, "q\td\tfilm\tsweet\t0\n", "dev:1: no query has a relevant document"),
         ("relevance", "q\td\tfilm\tsweet\n", None, "train:1: 4 columns"),
         ("relevance", None, "q\td\tfilm\tsweet\t20261127\n", "dev:1: the label '20261127' is more than 1000"),

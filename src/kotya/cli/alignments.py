@@ -1,6 +1,5 @@
 """Options of commands that read word alignments off a model's attention, and how alignments are written."""
 
-import json
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kotya.cli.options import json_line
 from kotya.errors import KotyaError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def written(one: "WordAlignment", as_format: Format) -> str:
     from kotya.text.alignments import render
 
     if as_format is Format.JSON:
-        return json.dumps(one.as_json(), ensure_ascii=False)
+        return json_line(one.as_json())
     return render(one.links)
 
 

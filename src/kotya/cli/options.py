@@ -70,6 +70,17 @@ AllowCode = Annotated[
 ]
 
 
+LINE_ENDS = {ord(one): f"\\u{ord(one):04x}" for one in "\x85\u2028\u2029"}
+"""What some readers end a line at beside the newline, as JSON escapes it; it stands in strings alone."""
+
+
+def json_line(content: Any) -> str:
+    """Letters as they are, and one line to every reader."""
+    import json
+
+    return json.dumps(content, ensure_ascii=False).translate(LINE_ENDS)
+
+
 def prepare_workers(workers: int | None, device: str) -> int:
     """How many workers there are. On a CPU the cores are shared between them, for the encoder and the search alike."""
     import os

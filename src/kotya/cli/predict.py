@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kotya.cli.options import Base, Device, Precision
+from kotya.cli.options import Base, Device, Precision, json_line
 
 
 class Tags(StrEnum):
@@ -57,7 +57,6 @@ def predict(
 
     Example: echo "Paris is the [MASK] of France." | kotya predict runs/bert --top 3
     """
-    import json
     import sys
 
     from kotya.cli.options import prepare_workers
@@ -111,7 +110,7 @@ def predict(
             raise KotyaError(f"{model}: a language model goes on with texts: kotya generate")
     labelled = joined = 0
     for one in objects:
-        print(json.dumps(one, ensure_ascii=False), flush=True)
+        print(json_line(one), flush=True)
         labelled += names is None and predictions.has_label(one)
         joined += names is None and predictions.may_be_a_pair(opened, one)
     if labelled:

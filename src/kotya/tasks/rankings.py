@@ -50,12 +50,16 @@ class RelevanceData(EncoderData):
         """The rows of a file. Raises KotyaError naming file and line for bad input."""
         rows = [judgement(row) for row in read_rows(path, self.columns, COLUMNS)]
         seen: set[tuple[str, str]] = set()
+        first: dict[str, Judgement] = {}
         for one in rows:
             if (one.query_id, one.document_id) in seen:
                 raise KotyaError(
                     f"{one.place}: document {one.document_id} of query {one.query_id} stands there twice"
                 )
             seen.add((one.query_id, one.document_id))
+            before = first.setdefault(one.query_id, one)
+            if before.query != one.query:
+                raise KotyaError(f"{one.place}: query {one.query_id} has another text than at {before.place}")
         return rows
 
 
