@@ -1,7 +1,8 @@
 """The base of every part's config: typed, frozen, and strict about keys, so that a typo is an error."""
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -88,3 +89,70 @@ def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
         for name, sub in tree.items()
         for key, value in flat(sub, f"{prefix}.{name}".lstrip(".")).items()
     }
+
+
+def explain(error: ValidationError, sections: Sequence[type[Config]]) -> tuple[tuple[Any, ...], str]:
+    """Where the first mistake is in what one of these classes was to take, and a line that says key and mistake."""
+    # a mistyped key may also leave its right form missing: the typo is what the person wants to hear of
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    place, keys = _place(first, sections)
+    return place, _message(first, place, keys)
+
+
+def _message(error: Any, place: tuple[Any, ...], keys: Sequence[str]) -> str:
+    dotted = ".".join(str(part) for part in place)
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(place[-1]), keys, n=1)
+        hint = f"the nearest is {near[0]!r}" if near else f"there are {', '.join(keys)}"
+        return f"there is no key {dotted!r}; {hint}"
+    if error["type"] == "union_tag_invalid":
+        tag, known = error["ctx"]["tag"], error["ctx"]["expected_tags"].replace("'", "")
+        return f"{dotted}: there is no {tag!r}; there are {known}"
+    if error["type"] == "union_tag_not_found":
+        return f"the key '{'.'.join([*place, 'kind'])}' is missing"
+    if error["type"] == "missing":
+        return f"the key {dotted!r} is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    if message.startswith("Input ") and isinstance(error["input"], str | int | float):
+        message = f"{error['input']!r} {message.removeprefix('Input ')}"
+    return f"{dotted}{': ' if place else ''}{message[0].lower()}{message[1:]}"
+
+
+_KEY_ERRORS = ("extra_forbidden", "invalid_key")
+"""The errors of pydantic that are about the key itself."""
+
+
+def _place(error: Any, sections: Sequence[type[Config]]) -> tuple[tuple[Any, ...], list[str]]:
+    """Where an error is, and the keys that its section may have; without the steps that pydantic adds for itself.
+
+    Those are validators, members of unions, and the kind of a section, which says which class the keys are of.
+    """
+    place: list[Any] = []
+    *_, last = error["loc"] or (None,)
+    for part in error["loc"]:
+        fields = [one.model_fields[part].annotation for one in sections if part in one.model_fields]
+        kinds = [one for one in sections if part in _kinds(one)]
+        if fields:
+            place.append(part)
+            sections = [one for field in fields for one in classes_of(field)]
+        elif kinds:
+            sections = kinds
+        elif isinstance(part, int) or part == "preset" or (error["type"] in _KEY_ERRORS and part == last):
+            place.append(part)
+    if error["type"] == "union_tag_invalid":
+        place.append("kind")
+    keys = dict.fromkeys(key for section in sections for key in section.model_fields)
+    return tuple(place), [*keys, "preset"] if place[:1] == ["model"] and len(place) == 2 else list(keys)
+
+
+def _kinds(section: type[Config]) -> tuple[Any, ...]:
+    """What a section may say in `kind`."""
+    field = section.model_fields.get("kind")
+    return get_args(field.annotation) if field else ()
+
+
+def classes_of(annotation: Any) -> list[type[Config]]:
+    """The config classes that stand in a type, however deep in unions and lists."""
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        return [annotation]
+    return [one for argument in get_args(annotation) for one in classes_of(argument)]

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from kotya import recipe as recipes
 from kotya.adapt.attach import NAME, AdaptConfig, attach, own
+from kotya.config import explain
 from kotya.errors import Fault, KotyaError
 from kotya.files import replacing, umask, write_text
 from kotya.models.empty import build_empty
@@ -303,7 +304,7 @@ def read_config(path: Path) -> FolderConfig:
     except FileNotFoundError:
         raise KotyaError(f"{path}: not a model folder: it has no config.json") from None
     except ValueError as error:  # no UTF-8, no JSON, or not what its task wants
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        reason = explain(error, [FOLDERS[str(task)]])[1] if isinstance(error, ValidationError) else str(error)
         raise KotyaError(f"{file}: not the config of a kotya model ({reason})") from None
 
 

@@ -4,15 +4,14 @@
 key and the nearest right one.
 """
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Union, get_args
+from typing import Any, Union
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from kotya.config import Config
+from kotya.config import explain
 from kotya.errors import KotyaError
 from kotya.tasks.classification import ClassificationRecipe
 from kotya.tasks.language_model import LanguageModelRecipe
@@ -83,72 +82,10 @@ def parse(content: dict[Any, Any], name: str, root: yaml.Node | None = None) -> 
     try:
         return recipe.model_validate(content)
     except ValidationError as error:
-        # a mistyped key may also leave its right form missing: the typo is what the person wants to hear of
-        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-        place, keys = _place(first, recipe)
+        place, message = explain(error, [recipe])
         line = _line(root, place)
         where = f"{name}:{line}" if line else name
-        raise KotyaError(f"{where}: {_explain(first, place, keys)}") from None
-
-
-def _explain(error: Any, place: tuple[Any, ...], keys: Sequence[str]) -> str:
-    dotted = ".".join(str(part) for part in place)
-    if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(place[-1]), keys, n=1)
-        hint = f"the nearest is {near[0]!r}" if near else f"there are {', '.join(keys)}"
-        return f"there is no key {dotted!r}; {hint}"
-    if error["type"] == "union_tag_invalid":
-        tag, known = error["ctx"]["tag"], error["ctx"]["expected_tags"].replace("'", "")
-        return f"{dotted}: there is no {tag!r}; there are {known}"
-    if error["type"] == "union_tag_not_found":
-        return f"the key '{dotted}.kind' is missing"
-    if error["type"] == "missing":
-        return f"the key {dotted!r} is missing"
-    message = error["msg"].removeprefix("Value error, ")
-    if message.startswith("Input ") and isinstance(error["input"], str | int | float):
-        message = f"{error['input']!r} {message.removeprefix('Input ')}"
-    return f"{dotted}: {message[0].lower()}{message[1:]}"
-
-
-_KEY_ERRORS = ("extra_forbidden", "invalid_key")
-"""The errors of pydantic that are about the key itself."""
-
-
-def _place(error: Any, recipe: type[TaskRecipe]) -> tuple[tuple[Any, ...], list[str]]:
-    """Where an error is, and the keys that its section may have; without the steps that pydantic adds for itself.
-
-    Those are validators, members of unions, and the kind of a section, which says which class the keys are of.
-    """
-    place: list[Any] = []
-    sections: list[type[Config]] = [recipe]
-    *_, last = error["loc"] or (None,)
-    for part in error["loc"]:
-        fields = [one.model_fields[part].annotation for one in sections if part in one.model_fields]
-        kinds = [one for one in sections if part in _kinds(one)]
-        if fields:
-            place.append(part)
-            sections = [one for field in fields for one in _classes(field)]
-        elif kinds:
-            sections = kinds
-        elif isinstance(part, int) or part == "preset" or (error["type"] in _KEY_ERRORS and part == last):
-            place.append(part)
-    if error["type"] == "union_tag_invalid":
-        place.append("kind")
-    keys = dict.fromkeys(key for section in sections for key in section.model_fields)
-    return tuple(place), [*keys, "preset"] if place[:1] == ["model"] and len(place) == 2 else list(keys)
-
-
-def _kinds(section: type[Config]) -> tuple[Any, ...]:
-    """What a section may say in `kind`."""
-    field = section.model_fields.get("kind")
-    return get_args(field.annotation) if field else ()
-
-
-def _classes(annotation: Any) -> list[type[Config]]:
-    """The config classes that stand in a type, however deep in unions and lists."""
-    if isinstance(annotation, type) and issubclass(annotation, Config):
-        return [annotation]
-    return [one for argument in get_args(annotation) for one in _classes(argument)]
+        raise KotyaError(f"{where}: {message}") from None
 
 
 def _line(node: yaml.Node | None, place: tuple[Any, ...]) -> int | None:

@@ -407,7 +407,9 @@ def test_an_extended_longformer_stays_what_it_was(tmp_path: Path) -> None:
     again = recipes.read(tmp_path / "run" / "recipe.yaml")
     assert again.extend == recipes.parse(recipe, "test").extend  # type: ignore[attr-defined]
     extend = {"max_length": 110, "attention": "linear"}
-    with pytest.raises(KotyaError, match="cannot be extended so: no layer attends by a pattern"):
+    with pytest.raises(
+        KotyaError, match="cannot be extended so: global_projections: no layer attends by a pattern"
+    ):
         train(recipes.parse(recipe | {"extend": extend}, "test"), tmp_path / "other", reporter=Silent())
     made = recipes.parse(recipe | {"extend": extend | {"global_projections": False}}, "test")
     train(made, tmp_path / "other", reporter=Silent())

@@ -18,11 +18,12 @@ from torch.utils._pytree import tree_leaves
 
 from kotya.attention.block_patterns import Random
 from kotya.attention.block_sparse import BlockSparse
-from kotya.attention.choices import AttentionConfig, BlockSparseConfig, form_of, patterns_of
+from kotya.attention.choices import AttentionConfig, BlockSparseConfig, GlobalConfig, form_of, patterns_of
 from kotya.attention.forms import Form
 from kotya.attention.head_patterns import HeadPatterns
 from kotya.attention.packed import Packing, attend_packed
 from kotya.attention.patterns import Full, Global, Pattern, Window
+from kotya.config import classes_of, explain
 from kotya.errors import KotyaError
 from kotya.folder import find_device
 from kotya.pictures.lengths import Curve
@@ -50,9 +51,12 @@ def choice_of(text: str) -> AttentionConfig:
     """Attention as a recipe says it. Raises KotyaError for what is none."""
     try:
         config: AttentionConfig = TypeAdapter(AttentionConfig).validate_python(yaml.safe_load(text))
-    except (ValidationError, yaml.YAMLError) as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise KotyaError(f"{text!r} is no attention: {reason}") from error
+    except ValidationError as error:
+        _, reason = explain(error, classes_of(AttentionConfig))
+        raise KotyaError(f"{text!r} is no attention: {reason}") from None
+    except yaml.YAMLError as error:
+        reason = getattr(error, "problem", None) or str(error)
+        raise KotyaError(f"{text!r} is no attention: no YAML ({reason})") from None
     return config
 
 
@@ -72,7 +76,7 @@ def masks_of(
     sense there.
     """
     across = keys is not None
-    named = SMALL if not texts else {text: _patterns(text, queries, causal, across) for text in texts}
+    named = SMALL if not texts else {text: _patterns(text, queries, keys, causal) for text in texts}
     masks = []
     for name, patterns in named.items():
         groups = HeadPatterns(patterns, layer).groups(heads or len(patterns), causal=causal)
@@ -87,16 +91,27 @@ def masks_of(
     return masks
 
 
-def _patterns(text: str, length: int, causal: bool, cross: bool) -> tuple[Pattern, ...]:
+def _patterns(text: str, queries: int, keys: int | None, causal: bool) -> tuple[Pattern, ...]:
     config = choice_of(text)
     if isinstance(config, BlockSparseConfig):
-        return (
-            BlockSparse(config.size, config.random, 0, "auto").pattern(length, causal=causal, cross=cross),
-        )
+        form, across = BlockSparse(config.size, config.random, 0, "auto"), keys is not None
+        return (form.pattern(queries, causal=causal, cross=across),)
+    length = max(queries, keys or 0)
+    past = [position for position in _named(config) if position >= length]
+    if past:
+        raise KotyaError(f"{text!r}: position {past[0]} is to be global, and there are {length}, from 0 on")
     patterns = patterns_of(config)
     if not patterns:
         raise KotyaError(f"{text!r} is no pattern: there is no mask to draw")
     return patterns
+
+
+def _named(config: AttentionConfig) -> Iterator[int]:
+    """Positions that are global by number, however deep."""
+    if isinstance(config, GlobalConfig) and not isinstance(config.positions, int):
+        yield from config.positions
+    for part in getattr(config, "of", ()):
+        yield from _named(part)
 
 
 def costs_of(

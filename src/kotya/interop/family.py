@@ -13,6 +13,7 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
+from kotya.config import explain
 from kotya.errors import KotyaError
 from kotya.models.bert import BertConfig
 from kotya.models.transformer_block import Activation
@@ -169,4 +170,4 @@ def build_settings(path: Path, **settings: Any) -> BertConfig:
     try:
         return BertConfig(**settings)
     except ValidationError as problem:
-        raise KotyaError(f"{path}: {problem.errors()[0]['msg']}") from None
+        raise KotyaError(f"{path}: {explain(problem, [BertConfig])[1]}") from None

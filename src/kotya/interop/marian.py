@@ -15,6 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
+from kotya.config import explain
 from kotya.errors import KotyaError
 from kotya.interop.sentencepiece import SentencePieceModel, build_tokenizer
 from kotya.interop.stored import read_stored
@@ -179,7 +180,7 @@ def transformer_config(config: MarianConfig, path: Path) -> TransformerConfig:
             scale_embedding=config.scale_embedding,
         )
     except ValidationError as problem:
-        raise KotyaError(f"{path}: {problem.errors()[0]['msg']}") from None
+        raise KotyaError(f"{path}: {explain(problem, [TransformerConfig])[1]}") from None
 
 
 def load_weights(model: Seq2Seq, path: Path, *, tied: bool) -> None:

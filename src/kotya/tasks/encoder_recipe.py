@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from torch import nn
 
 from kotya.attention.choices import LayersAttention, LinformerConfig
-from kotya.config import Config, with_presets, wrong
+from kotya.config import Config, explain, with_presets, wrong
 from kotya.errors import KotyaError
 from kotya.models.bert import PRESETS, BertConfig
 from kotya.models.empty import build_empty
@@ -141,7 +141,7 @@ class EncoderRecipe(TaskRecipe):
         try:
             extended = BertConfig.model_validate(changed)
         except ValidationError as error:
-            raise KotyaError(f"{place} cannot be extended so: {error.errors()[0]['msg']}") from error
+            raise KotyaError(f"{place} cannot be extended so: {explain(error, [BertConfig])[1]}") from None
         mixing = [
             layer
             for layer in range(settings.layers)
