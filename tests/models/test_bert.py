@@ -287,6 +287,10 @@ def test_settings_that_do_not_fit(options: dict[str, Any]) -> None:
         ({"attention": {"kind": "global", "positions": 65}, "max_length": 64}, "position 64 is to be"),
         ({"global_projections": True}, "none has global positions"),
         ({"global_projections": True, "attention": "linear"}, "none has global positions"),
+        (
+            {"attention": {"kind": "heads", "of": ["full", "window", "global"]}},
+            "cannot share 3 patterns",
+        ),
     ],
 )
 def test_what_no_layer_can_use_is_refused(options: dict[str, Any], message: str) -> None:

@@ -315,6 +315,10 @@ def test_sizes_that_do_not_fit_are_refused(options: dict[str, Any], message: str
             "position 64 is to be global, and texts end before 64",
         ),
         ({"kernel": "blocks", "encoder_attention": "linear"}, "no layer attends by a pattern"),
+        (
+            {"heads": 4, "cross_attention": {"kind": "heads", "of": ["full", "global", "random"]}},
+            "4 heads cannot share 3 patterns",
+        ),
     ],
 )
 def test_attention_that_a_decoder_cannot_have_is_refused(options: dict[str, Any], message: str) -> None:

@@ -272,6 +272,14 @@ def not_reached(configs: tuple[AttentionConfig, ...], longest: int) -> str | Non
     return f"position {furthest} is to be global, and texts end before {longest}: positions count from 0"
 
 
+def not_shared(configs: tuple[AttentionConfig, ...], heads: int) -> str | None:
+    """Which patterns so many heads cannot share evenly; None where they can."""
+    for count in (len(patterns_of(config)) for config in configs):
+        if count and heads % count:
+            return f"{heads} heads cannot share {count} patterns evenly"
+    return None
+
+
 def form_of(
     config: AttentionConfig, *, layer: int, heads: int, head_size: int, max_length: int, kernel: Kernel
 ) -> Form | None:

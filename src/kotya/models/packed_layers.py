@@ -20,6 +20,7 @@ from kotya.attention.choices import (
     form_of,
     not_by_kernel,
     not_reached,
+    not_shared,
     of_layer,
     patterned,
 )
@@ -73,7 +74,7 @@ class StackConfig(LayerConfig):
         message = not_by_kernel(self.kernel, every)
         if message is not None:
             raise wrong(("kernel",), message, self.kernel)
-        message = not_reached(every, self.max_length)
+        message = not_reached(every, self.max_length) or not_shared(every, self.heads)
         if message is not None:
             raise wrong(("attention",), message, None)
         if self.global_projections and not any(map(patterned, every)):

@@ -24,6 +24,7 @@ from kotya.attention.choices import (
     not_by_kernel,
     not_causal,
     not_reached,
+    not_shared,
     of_layer,
 )
 from kotya.attention.forms import Form
@@ -95,11 +96,12 @@ class BlockConfig(LayerConfig):
         ):
             if message is not None:
                 raise wrong((key,), message, None)
-        if self.positions == "learned":
-            for key in ("encoder_attention", "decoder_attention", "cross_attention"):
-                message = not_reached(getattr(self, key), self.max_length)
-                if message is not None:
-                    raise wrong((key,), message, None)
+        for key in ("encoder_attention", "decoder_attention", "cross_attention"):
+            message = not_shared(getattr(self, key), self.heads)
+            if self.positions == "learned":
+                message = message or not_reached(getattr(self, key), self.max_length)
+            if message is not None:
+                raise wrong((key,), message, None)
         return self
 
     def form(self, attention: tuple[AttentionConfig, ...], layer: int) -> Form | None:
