@@ -74,6 +74,15 @@ def test_whole_words_are_chosen_whole(vocabulary: Vocabulary) -> None:
     assert chosen / (200 * 200) > 0.14
 
 
+def test_a_word_ends_at_a_special_piece(vocabulary: Vocabulary) -> None:
+    """Where a block of text begins inside a word, what stands before its separator is no part of that."""
+    first, inside = vocabulary.encode("w")[0], int(np.flatnonzero(~vocabulary.word_starts())[0])
+    ids = np.array([first, inside, vocabulary.end, inside, first])
+    masking = Masking(MaskingConfig(rate=0.5, whole_words=True), vocabulary)
+    found = {tuple(masking.hide(ids, (1, 0, number)).places) for number in range(60)}
+    assert found == {(0, 1), (3, 4)}
+
+
 def test_a_text_that_is_one_word_is_masked_no_more_than_others(vocabulary: Vocabulary) -> None:
     """As where a script has no spaces: pieces are chosen, from everywhere."""
     inside = np.flatnonzero(~vocabulary.word_starts())[0]
