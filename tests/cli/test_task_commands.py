@@ -229,6 +229,8 @@ def test_texts(base: Path, printed: Command, capsys: pytest.CaptureFixture[str])
             "a model of the task masked_lm, where one of translation is needed",
         ),
         (["evaluate", "bert", "labels", "tags"], "no translator"),
+        (["evaluate", "bert", "--set", "dev", "--precision", "int4"], "int4"),
+        (["predict", "bert", "labels", "--precision", "int4"], "int4"),
     ],
 )
 def test_mistakes_are_one_line(

@@ -18,11 +18,14 @@ from kotya.errors import KotyaError
 from kotya.inference.arriving import arriving
 from kotya.inference.mask_filler import MaskFiller
 from kotya.inference.predictions import classified, conll, ranked
-from kotya.inference.tagger import Tagger, word_spans
+from kotya.inference.ranker import Ranker
+from kotya.inference.tagger import Tagger, found_entities, word_spans
 from kotya.models.bert import PRESETS
 from kotya.search.config import SamplingConfig
 from kotya.tasks.encoder_recipe import EncoderFolder
+from kotya.tasks.language_model import roles_of
 from kotya.tasks.masked_lm import MaskedLMFolder
+from kotya.tasks.packed_batch import predict_windows
 from kotya.tasks.rankings import trec_run
 from kotya.text.cache import cache_folder
 from kotya.text.sequences import encode, windows
@@ -315,6 +318,53 @@ def test_windows_reach_the_end_of_a_long_text(models: dict[str, Any]) -> None:
     assert model.cut == before + 1
     model.classify(text, stride=20)
     assert model.cut == before + 1
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_the_answer_for_a_long_text_is_the_mean_over_its_windows(models: dict[str, Any], kind: str) -> None:
+    model = models[kind]
+    text: Any = "lovely film " * 30 + "dull story " * 30
+    text = text if kind == "classification" else ("lovely film", text)
+    [row] = windows(model.vocabulary, [(text,) if kind == "classification" else text], 48, 20)
+    assert len(row) > 4
+    outputs = torch.cat([rows for one in row for rows in predict_windows(model.model, [[one]])]).double()
+    found = (
+        model.classify(text, stride=20)
+        if kind == "classification"
+        else next(model.predict([text], stride=20))
+    )
+    if kind == "regression":
+        assert found.number == pytest.approx(float(outputs.mean()), abs=1e-4)
+        assert float(outputs.std()) > 1e-3
+    else:
+        shares = outputs.softmax(-1).mean(0).tolist()
+        assert list(found.probabilities.values()) == pytest.approx(shares, abs=1e-4)
+        assert float(outputs.std(0).max()) > 1e-3
+
+
+def test_documents_that_are_as_good(models: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for by place they keep their order; by name the last name is first, as in trec_eval's measures."""
+    monkeypatch.setattr(
+        Ranker, "score", lambda _, pairs, stride: iter([float("dull" not in two) for _, two in pairs])
+    )
+    documents = ["dull film", "sweet film", "dull film", "sweet film", "dull film"]
+    assert [place for place, _ in models["relevance"].rank("film", documents)] == [1, 3, 0, 2, 4]
+    rows = [("q", name, "film", text) for name, text in zip("abcde", documents, strict=True)]
+    [(_, found)] = models["relevance"].rankings(rows)
+    assert [name for name, _ in found] == ["d", "b", "e", "c", "a"]
+
+
+def test_an_entity_is_as_sure_as_the_least_sure_of_its_words() -> None:
+    tagged = (["B-PER", "I-PER", "O"], [0.9, 0.6, 1.0])
+    [one] = found_entities("Anna Lee sang", [(0, 4), (5, 8), (9, 13)], tagged)
+    assert (one.text, one.probability) == ("Anna Lee", 0.6)
+
+
+def test_no_text_holds_a_special_piece() -> None:
+    vocabulary = Vocabulary.learn_wordpiece(lambda: ["a b c d e f"] * 5, 20, lowercase=True)
+    roles = roles_of(vocabulary)
+    assert set(roles.banned) == {vocabulary.pad, vocabulary.unknown, vocabulary.begin, vocabulary.mask}
+    assert roles.end not in roles.banned
 
 
 @pytest.mark.parametrize("stride", [1, 7, 20])

@@ -94,6 +94,28 @@ def test_pieces_added_behind_a_vocab_txt(
         assert ours.wrapped(ours.encode(text)) == theirs(text)["input_ids"], text
 
 
+@pytest.mark.parametrize("family", ["bert", "roberta", "modernbert"])
+def test_special_pieces_of_ones_own_are_found_in_text_both_ways(family: str, tmp_path: Path) -> None:
+    """Such as the marks around an entity; those with a role are not: a text that says [SEP] says a word."""
+    made = tokenizer(family)
+    made.add_tokens(["[E1]", "[/E1]"], special_tokens=True)
+    make(family, "Model", vocab_size=len(made)).save_pretrained(tmp_path / "theirs")
+    made.save_pretrained(tmp_path / "theirs")
+    import_model(str(tmp_path / "theirs"), tmp_path / "ours")
+    export_model(tmp_path / "ours", tmp_path / "again")
+    vocabulary = read(str(tmp_path / "theirs")).vocabularies[0]
+    again = transformers.AutoTokenizer.from_pretrained(tmp_path / "again")
+    for text in ("the [E1] bank [/E1] river", "walk[E1]walk [e1]"):
+        ids = made(text)["input_ids"]
+        assert vocabulary.wrapped(vocabulary.encode(text)) == ids
+        assert again(text)["input_ids"] == ids
+    ids = vocabulary.encode("the [E1] bank")
+    assert "[E1]" in vocabulary.decode(ids)
+    assert not set(vocabulary.encode(f"the {made.sep_token} bank")) & set(vocabulary.roles.values()) - {
+        vocabulary.unknown
+    }
+
+
 @pytest.mark.parametrize("listed", [{"<new>": "eight"}, {"<new>": None}])
 def test_added_pieces_without_ids(listed: dict[str, Any], tmp_path: Path) -> None:
     make("bert", "Model", vocab_size=10).save_pretrained(tmp_path)

@@ -225,6 +225,16 @@ def test_heads_say_the_same_of_a_text_in_any_company(variant: str) -> None:
         torch.testing.assert_close(together, torch.cat(singly), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", [SequenceModel, TokenModel])
+def test_what_a_head_reads_is_dropped_out_in_training_alone(
+    kind: type[SequenceModel] | type[TokenModel],
+) -> None:
+    model = kind(BertConfig(**SMALL | {"dropout": 0.5}).build(VOCABULARY), 3)
+    x = torch.randn(20, SMALL["size"])
+    torch.testing.assert_close(model.eval().answer(x), x @ model.head.weight.T + model.head.bias)
+    assert not torch.allclose(model.train().answer(x), model.answer(x))
+
+
 @pytest.mark.parametrize(
     ("name", "millions"),
     # Turc et al. 2019, table 1, and Devlin et al. 2019, section 3

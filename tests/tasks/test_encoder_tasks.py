@@ -216,23 +216,36 @@ def test_only_masked_pieces_are_learned_from(tmp_path: Path) -> None:
 
 def test_perplexity_is_that_of_every_piece_read_from_its_document(tmp_path: Path) -> None:
     """Blocks as long as the documents: the same sum as each document alone, its end counted."""
-    made = prepared(tmp_path, "language_model", length=48)
+    made = prepared(tmp_path, "language_model", length=12)
     recipe = content(tmp_path, "language_model", length=200, tokens=2000)
     recipe["model"] = {**recipe["model"], "max_length": 200}
     whole = recipes.parse(recipe, "test").prepare(None, tmp_path / "cache", lambda _: None, progress=False)
     vocabulary = whole.vocabularies[0]
     model = whole.config.build(whole.vocabularies).eval().requires_grad_(False)
-    total, count = 0.0, 0
+    total, count, every = 0.0, 0, []
     for text in (tmp_path / "dev").read_text().split("\n\n"):
         ids = [piece for line in text.splitlines() for piece in vocabulary.encode(line)]
+        every += [vocabulary.begin, *ids]
         inputs, outputs = torch.tensor([vocabulary.begin, *ids]), torch.tensor([*ids, vocabulary.end])
         logits = model.decoder.output(model(inputs, Packing.of([len(inputs)]))).double().log_softmax(-1)
         total -= float(logits[torch.arange(len(outputs)), outputs].sum())
         count += len(outputs)
     found = whole.task.evaluate(model, lambda: torch.autocast("cpu", enabled=False))
     assert found.metrics["nll"] == pytest.approx(total / count, rel=1e-4)
-    pieces = sum(made.task.dev.batch([one]).tokens for one in made.task.dev_examples)
-    assert pieces == count  # shorter blocks predict the same pieces, each once
+    # shorter blocks read the same, each piece once: one that begins inside a document begins with the piece before
+    blocks = [made.task.dev.batch([one]) for one in made.task.dev_examples]
+    assert len(blocks) > 2 * (tmp_path / "dev").read_text().count("\n\n")
+    assert torch.cat([one.inputs for one in blocks]).tolist() == every
+    assert sum(one.tokens for one in blocks) == count
+
+
+@pytest.mark.parametrize("kind", ["masked_lm", "language_model"])
+def test_examples_of_a_document_do_not_stand_together(tmp_path: Path, kind: str) -> None:
+    drawn = prepared(tmp_path, kind, length=12).task.drawn
+    firsts = [one.first[0] for one in drawn.examples(0)]
+    after = [start == before for (_, before), (start, _) in pairwise(firsts)]
+    assert len(firsts) > 100
+    assert sum(after) < 0.1 * len(after)
 
 
 @pytest.mark.parametrize("kind", ["tagging", "masked_lm"])

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from kotya import recipe as recipes
 from kotya.errors import KotyaError
+from kotya.tasks.encoder_recipe import hold_out
 from kotya.text.conll import read_tagged
 from tiny_tasks import content
 
@@ -79,6 +81,7 @@ def prepare(
             "dev:3: the type 'GOD' stands nowhere in the training data",
         ),
         ("masked_lm", "\n\n", None, "there is no text"),
+        ("masked_lm", None, "日本\n日本\n\n日本\n日本\n", "dev: the vocabulary knows no piece of it"),
         ("masked_lm", "a film\na story\n", None, "train: one document, .*training.nsp=0"),
     ],
 )
@@ -167,6 +170,23 @@ def test_without_a_dev_set_some_is_held_out(tmp_path: Path) -> None:
     rows = [f"q{number}\td\tfilm\tsweet\t{int(number >= 110)}\n" for number in range(120)]
     said = prepare(tmp_path, "relevance", "".join(rows), "")
     assert "dev set: 1 queries with a relevant document held out of the training data" in said
+
+
+@pytest.mark.parametrize(("count", "away"), [(40, 4), (300, 30), (50_000, 1000)])
+def test_what_is_held_out_is_drawn(count: int, away: int, tmp_path: Path) -> None:
+    """From everywhere in the file: what is sorted by its label is not held out of one."""
+    kept, out = hold_out(count, "examples", tmp_path, lambda _: None)
+    assert sorted(kept + out) == list(range(count))
+    assert len(out) == away
+    assert abs(np.mean(out) / count - 0.5) < 4 * (1 / 12 / away) ** 0.5
+    assert out != list(range(away))
+    assert hold_out(count, "examples", tmp_path, lambda _: None) == (kept, out)
+
+
+def test_columns_are_a_list_or_have_commas_between(tmp_path: Path) -> None:
+    recipe = content(tmp_path, "classification")
+    recipe["data"]["columns"] = "label,text,-"
+    assert recipes.parse(recipe, "test").data.columns == ("label", "text", "-")  # type: ignore[attr-defined]
 
 
 def test_columns_say_which_is_which(tmp_path: Path) -> None:

@@ -93,6 +93,16 @@ def test_what_a_pair_is(documents: Documents) -> None:
     assert full / total > 0.3  # the rest was drawn short, or its document ended
 
 
+def test_one_pair_in_ten_is_drawn_short(tmp_path: Path) -> None:
+    """Of a document so long that its end hardly counts, where the rest is full."""
+    (tmp_path / "long.txt").write_text("\n\n".join(["1\n2\n3\n4\n5\n" * 400] * 2))
+    vocabulary = Vocabulary.learn_wordpiece(lambda: ["1 2 3 4 5"], 20, lowercase=True)
+    found = Documents.open_or_build([tmp_path / "long.txt"], vocabulary, tmp_path / "c", progress=False)
+    sizes = [one.pieces for epoch in range(8) for _, one in every_pair(found, epoch)]
+    short = np.mean([size < LENGTH - 2 for size in sizes])
+    assert abs(short - 0.1 * (LENGTH - 4) / (LENGTH - 1)) < 4 * (0.09 / len(sizes)) ** 0.5
+
+
 def test_every_sentence_is_read_in_an_epoch(documents: Documents) -> None:
     """Trimming takes ends off; but no sentence is passed over."""
     touched = np.zeros(len(documents.sentences) - 1, bool)

@@ -10,7 +10,17 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from kotya.attention.choices import EVERYTHING, LayersAttention
-from kotya.interop.family import ACTIVATIONS, POOLED, Family, Head, Place, build_settings, only, validated
+from kotya.interop.family import (
+    ACTIVATIONS,
+    POOLED,
+    Family,
+    Head,
+    Place,
+    build_settings,
+    only,
+    tying,
+    validated,
+)
 from kotya.models.bert import BertConfig
 from kotya.models.transformer_block import Activation
 
@@ -179,7 +189,8 @@ class PlainBert(_Encoder):
     def settings(self, content: dict[str, Any], head: Head, path: Path) -> BertConfig:
         found = validated(BertJson, content, path)
         only(path, found, hidden_act=self.activations(head), position_embedding_type=("absolute", None))
-        only(path, found, is_decoder=(False,), add_cross_attention=(False,), tie_word_embeddings=(True,))
+        only(path, found, is_decoder=(False,), add_cross_attention=(False,))
+        only(path, found, tie_word_embeddings=tying(head))
         return build_settings(
             path,
             size=found.hidden_size,
@@ -255,7 +266,7 @@ class _DistilBert(_Encoder):
 
     def settings(self, content: dict[str, Any], head: Head, path: Path) -> BertConfig:
         found = validated(DistilBertJson, content, path)
-        only(path, found, activation=self.activations(head), tie_word_embeddings=(True,))
+        only(path, found, activation=self.activations(head), tie_word_embeddings=tying(head))
         return build_settings(
             path,
             size=found.dim,

@@ -134,14 +134,15 @@ def labels_of(content: dict[str, Any], weight: Tensor | None, path: Path) -> lis
     names = content.get("id2label") or {}
     if not isinstance(names, dict):
         raise KotyaError(f"{path}: id2label is no object of numbers and names")
-    if len(set(names.values())) < len(names):
-        raise KotyaError(f"{path}: two labels in id2label have one name, so that they cannot be told apart")
     count = len(names) if weight is None else len(weight)
     if count == 1:
         return []
     if content.get("problem_type") == "regression":
         raise KotyaError(f"{path}: regression of {count} numbers; one is read")
-    return [str(names.get(str(number), f"LABEL_{number}")) for number in range(count)]
+    labels = [str(names.get(str(number), f"LABEL_{number}")) for number in range(count)]
+    if len(set(labels)) < count:
+        raise KotyaError(f"{path}: two labels in id2label have one name, so that they cannot be told apart")
+    return labels
 
 
 # ── Out ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -19,9 +19,9 @@ from kotya.models.bert import BertConfig
 from kotya.models.transformer_block import Activation
 
 Head = Literal["encoder", "masked_lm", "classification", "tagging"]
+"""What stands on an encoder: nothing, what it was pretrained by, classes or a number a text, tags."""
 POOLED: tuple[Head, ...] = ("encoder", "classification")
 """What stands on a pooler, or is one."""
-"""What stands on an encoder: nothing, what it was pretrained by, classes or a number a text, tags."""
 
 CLASSES: dict[str, Head] = {
     "Model": "encoder",
@@ -154,6 +154,11 @@ def validated(kind: type[Read], content: dict[str, Any], path: Path) -> Read:
     except ValidationError as problem:
         first = problem.errors()[0]
         raise KotyaError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def tying(head: Head) -> tuple[bool, ...]:
+    """Which `tie_word_embeddings` are read: what fills in masks has the embeddings for its output, others have none."""
+    return (True,) if head == "masked_lm" else (True, False)
 
 
 def only(path: Path, settings: BaseModel, **expected: Iterable[Any]) -> None:

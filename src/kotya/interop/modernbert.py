@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from kotya.attention.choices import EVERYTHING
 from kotya.errors import KotyaError
-from kotya.interop.family import POOLED, Family, Head, Place, build_settings, only, validated
+from kotya.interop.family import POOLED, Family, Head, Place, build_settings, only, tying, validated
 from kotya.models.bert import BertConfig
 
 GATES = {"gelu": "geglu", "silu": "swiglu"}
@@ -111,7 +111,7 @@ class _ModernBert(Family):
             path, found, hidden_activation=GATES, classifier_activation=("gelu",), classifier_pooling=POOLING
         )
         only(path, found, norm_bias=(False,), attention_bias=(False,), mlp_bias=(False,))
-        only(path, found, classifier_bias=(False,), decoder_bias=(True,), tie_word_embeddings=(True,))
+        only(path, found, classifier_bias=(False,), decoder_bias=(True,), tie_word_embeddings=tying(head))
         for kind, rope in (found.rope_parameters or {}).items():
             if rope.get("rope_type", "default") != "default":
                 raise KotyaError(

@@ -39,10 +39,12 @@ def check_path(path: Path) -> None:
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write the picture. Raises KotyaError as `check_path`, and where no font has its letters."""
+    """Write the picture, as large as its words need. Raises as `check_path`, and where no font has its letters."""
     check_path(path)
     with replacing(path) as partial, legible_words(figure, path):
-        figure.savefig(partial, dpi=160, format=path.suffix.removeprefix("."))
+        figure.savefig(
+            partial, dpi=160, format=path.suffix.removeprefix("."), bbox_inches="tight", pad_inches=0.15
+        )
 
 
 def scale(colours: Sequence[str]) -> Any:

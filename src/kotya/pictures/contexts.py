@@ -6,6 +6,7 @@ length of a vector; below the cosine of every two.
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -14,18 +15,21 @@ from numpy.typing import NDArray
 from kotya.pictures.canvas import FAINT, INK, RULE, legible, new_figure, save, shade
 
 COLOURS = ("#1d5c7a", "#bc4b51", "#c9a227", "#5b8e7d", "#7a4b94", "#3d3d3d", "#d07a2e", "#4c93a8")
-PANEL, GAP = 1.9, 0.3
+PANEL, GAP, LINE = 1.9, 0.3, 0.24
+LETTERS = 12
+"""Of the sentences below, an inch."""
 
 
 def draw_contexts(
     word: str, sentences: Sequence[str], vectors: NDArray[np.floating[Any]], path: Path
 ) -> None:
     """`vectors`: [1 + layers, sentences, size], the embeddings first."""
-    layers, count, _ = vectors.shape
-    width = 0.5 + layers * (PANEL + GAP)
-    height = 1.0 + 2 * (PANEL + 0.5) + 0.24 * count
-    figure = new_figure(max(width, 6.0), height, smaller="give fewer sentences, or a model of fewer layers")
-    width = max(width, 6.0)
+    layers = len(vectors)
+    width = max(0.5 + layers * (PANEL + GAP), 6.0)
+    listed = [wrap(legible(sentence), int(LETTERS * width)) or [""] for sentence in sentences]
+    lines = sum(map(len, listed))
+    height = 1.0 + 2 * (PANEL + 0.5) + LINE * lines
+    figure = new_figure(width, height, smaller="give fewer sentences, or a model of fewer layers")
     figure.text(0.3 / width, 1 - 0.3 / height, legible(f"“{word}” by its sentence"), fontsize=12, color=INK)
     points = [plane(layer) for layer in vectors]
     alike = [cosines(layer) for layer in vectors]
@@ -40,11 +44,15 @@ def draw_contexts(
         low = top - 0.4 - PANEL
         axis = figure.add_axes((x, low / height, PANEL / width, PANEL / height))
         draw_cosines(axis, values, least)
-    for number, sentence in enumerate(sentences):
-        y = (0.15 + 0.24 * (count - 1 - number)) / height
+    y = 0.15 + LINE * lines
+    for number, parts in enumerate(listed):
         colour = COLOURS[number % len(COLOURS)]
-        figure.text(0.3 / width, y, f"{number + 1}", fontsize=9, color=colour, fontweight="bold")
-        figure.text(0.55 / width, y, legible(sentence), fontsize=9, color=INK)
+        figure.text(
+            0.3 / width, (y - LINE) / height, f"{number + 1}", fontsize=9, color=colour, fontweight="bold"
+        )
+        for part in parts:
+            y -= LINE
+            figure.text(0.6 / width, y / height, part, fontsize=9, color=INK)
     save(figure, path)
 
 
@@ -67,12 +75,13 @@ def draw_points(axis: Any, points: NDArray[np.floating[Any]], far: float) -> Non
     """One plane; the scale is that of all layers."""
     axis.axhline(0, color=RULE, linewidth=0.6)
     axis.axvline(0, color=RULE, linewidth=0.6)
-    for number, (x, y) in enumerate(points):
+    for together in near(points, 0.04 * far):
+        x, y = points[together[0]]
         axis.text(
             x,
             y,
-            str(number + 1),
-            color=COLOURS[number % len(COLOURS)],
+            ", ".join(str(number + 1) for number in together),
+            color=COLOURS[together[0] % len(COLOURS)],
             fontsize=11,
             fontweight="bold",
             ha="center",
@@ -86,9 +95,22 @@ def draw_points(axis: Any, points: NDArray[np.floating[Any]], far: float) -> Non
         spine.set_color(RULE)
 
 
+def near(points: NDArray[np.floating[Any]], distance: float) -> list[list[int]]:
+    """The points by number, those together that could not be told apart: each with the first it is so near to."""
+    groups: list[list[int]] = []
+    for number, point in enumerate(points):
+        found = (one for one in groups if np.linalg.norm(points[one[0]] - point) < distance)
+        group = next(found, None)
+        if group is None:
+            groups.append([number])
+        else:
+            group.append(number)
+    return groups
+
+
 def draw_cosines(axis: Any, values: NDArray[np.floating[Any]], least: float) -> None:
-    """A matrix with its numbers; white is the least of all layers."""
-    shades = np.clip((values - least) / max(1 - least, 1e-6), 0, 1)
+    """A matrix with its numbers; white is the least of all layers, where it is less than 1 by what is seen."""
+    shades = np.clip(1 - (1 - values) / max(1 - least, 0.01), 0, 1)
     shade(axis, shades)
     count = len(values)
     axis.set_xticks(range(count), [str(number + 1) for number in range(count)], fontsize=8, color=FAINT)

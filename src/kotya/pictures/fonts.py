@@ -63,7 +63,7 @@ def legible_words(figure: Any, path: Path) -> Iterator[None]:
     if missing and path.suffix != ".svg":
         raise KotyaError(
             f"{path}: no font of this machine has {' '.join(sorted(missing)[:8])}; install one that has (Noto Sans CJK "
-            "for Chinese, Japanese and Korean), or write an .svg or .html, which whoever looks at it has fonts for"
+            "for Chinese, Japanese and Korean), or write an .svg, which whoever looks at it has fonts for"
         )
     for text in texts if families else []:
         text.set_fontfamily([OWN, *families])

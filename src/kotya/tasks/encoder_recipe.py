@@ -46,6 +46,14 @@ class FineTuning(TrainingConfig):
     evaluate_every: int | None = Field(None, ge=1)
 
 
+def _listed(value: Any) -> Any:
+    return tuple(value.split(",")) if isinstance(value, str) else value
+
+
+Columns = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+"""Of a file, as a list or with commas between, as options have them."""
+
+
 class EncoderData(DataConfig):
     """Files below the root."""
 

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import field_validator
 
 from kotya.errors import KotyaError
-from kotya.tasks.encoder_recipe import EncoderData
+from kotya.tasks.encoder_recipe import Columns, EncoderData
 from kotya.text.rows import UNUSED, Row, count_columns, finite, read_rows
 
 LABEL, TEXT = "label", "text"
@@ -28,7 +28,7 @@ class Example:
 class LabelledData(EncoderData):
     """TSV files: a label and a text, or two that are a pair."""
 
-    columns: tuple[str, ...] | None = None
+    columns: Columns | None = None
     """What they hold in order: label, text, and `-` for one not used; text twice is a pair. By default label and
     text, or label, text and text."""
     labels: Literal["classes", "numbers"] = "classes"

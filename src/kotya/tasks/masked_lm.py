@@ -40,6 +40,7 @@ from kotya.text.sequences import Encoded
 from kotya.text.vocabularies import Vocabularies
 from kotya.text.vocabulary import Vocabulary
 
+_SPAN = 1 << 16
 _DEV = (0, 0)  # the key of the dev set's pairs and masks: always the same
 
 
@@ -190,6 +191,15 @@ class MaskedLanguageModel:
         return Evaluation(metrics, [])
 
 
+def _check_pieces(path: Path, documents: Documents, vocabulary: Vocabulary) -> None:
+    """Raises KotyaError where there is nothing to mask."""
+    special = list(vocabulary.roles.values())
+    for start in range(0, documents.pieces, _SPAN):  # as a rule the first says it
+        if not np.isin(documents.read(start, start + _SPAN), special).all():
+            return
+    raise KotyaError(f"{path}: the vocabulary knows no piece of it, so there is nothing to mask")
+
+
 def _check_documents(path: Path, chosen: Chosen, say: Callable[[str], None]) -> None:
     """Raises KotyaError where there is nothing for next-sentence prediction to tell apart."""
     documents, numbers = chosen
@@ -224,8 +234,9 @@ class MaskedLMRecipe(EncoderRecipe):
         dev_file = root / self.data.dev if self.data.dev is not None else None
         least = 2 if self.training.nsp else 1  # B from elsewhere is from another document
         train, dev = open_corpora(files, dev_file, vocabulary, cache, say, progress=progress, least=least)
-        if self.training.nsp:
-            for path, chosen in ((files[0], train), (dev_file or files[0], dev)):
+        for path, chosen in ((files[0], train), (dev_file or files[0], dev)):
+            _check_pieces(path, chosen[0], vocabulary)
+            if self.training.nsp:
                 _check_documents(path, chosen, say)
         task = MaskedLanguageModel(train, dev, vocabulary, self.training)
         config = MaskedLMFolder(model=model, next_sentence=self.training.nsp > 0)
@@ -236,6 +247,7 @@ class MaskedLMRecipe(EncoderRecipe):
     ) -> MaskedLanguageModel:
         vocabulary = known.vocabularies[0]
         dev = open_documents([path], vocabulary, cache, say)
+        _check_pieces(path, dev[0], vocabulary)
         if self.training.nsp:
             _check_documents(path, dev, say)
         return MaskedLanguageModel(dev, dev, vocabulary, self.training)

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import field_validator
 
 from kotya.errors import KotyaError
-from kotya.tasks.encoder_recipe import EncoderData
+from kotya.tasks.encoder_recipe import Columns, EncoderData
 from kotya.text.rows import UNUSED, Row, finite, read_rows
 
 COLUMNS = ("query_id", "document_id", "query", "document", "label")
@@ -32,7 +32,7 @@ class Judgement:
 class RelevanceData(EncoderData):
     """TSV files with a judged document a line."""
 
-    columns: tuple[str, ...] = COLUMNS
+    columns: Columns = COLUMNS
     """What they hold in order; `-` for a column not used."""
 
     @field_validator("columns")

@@ -33,7 +33,7 @@ def without_placeholders(names: list[str]) -> list[str]:
 def with_roles(
     content: dict[str, Any], roles: dict[str, int], size: int | None, separators: int
 ) -> dict[str, Any]:
-    """The tokenizer's file with the roles named in its post-processor and as special tokens; other added tokens stay.
+    """The tokenizer's file with the roles named in its post-processor and as special tokens; other added ones stay.
 
     The template appends end; where there is a mask, it also puts begin in front, and `separators` ends between two
     texts. Pieces from `size` on are listed with `unknown`.
@@ -66,11 +66,7 @@ def with_roles(
         if number < len(pieces)
     ]
     roles_of = set(roles.values())
-    plain = [
-        one
-        for number, one in before.items()
-        if not one["special"] and number < len(pieces) and number not in roles_of
-    ]
+    plain = [one for number, one in before.items() if number < len(pieces) and number not in roles_of]
     return {
         **content,
         "added_tokens": sorted([*added, *plain], key=lambda one: one["id"]),
@@ -81,10 +77,10 @@ def with_roles(
 
 
 def plain_text_only(content: dict[str, Any], special: frozenset[int]) -> dict[str, Any]:
-    """The same tokenizer for text alone: no text is ever taken for a special piece.
+    """The same tokenizer for text alone: no text is ever taken for a piece with a role; other added ones are found.
 
-    Special tokens are not searched for, and a Unigram model, which would find them as ordinary pieces, has their names
-    preceded by a space: a space never reaches the model, which sees ▁ instead.
+    Those with a role are not searched for, and a Unigram model, which would find them as ordinary pieces, has their
+    names preceded by a space: a space never reaches the model, which sees ▁ instead.
     """
     model = content["model"]
     if model["type"] == "Unigram":
@@ -93,5 +89,5 @@ def plain_text_only(content: dict[str, Any], special: frozenset[int]) -> dict[st
             for number, (piece, score) in enumerate(model["vocab"])
         ]
         model = {**model, "vocab": vocab}
-    plain = [one for one in content["added_tokens"] if not one["special"]]
+    plain = [{**one, "special": False} for one in content["added_tokens"] if one["id"] not in special]
     return {**content, "added_tokens": plain, "post_processor": None, "model": model}

@@ -15,7 +15,7 @@ FRESH: dict[str, dict[str, Any]] = {
     },
     "language_model": {
         "model": {"size": 256, "heads": 4, "feed_forward": 1024, "layers": 4, "max_length": 256},
-        "training": {"epochs": 10, "warmup": 0.1, "schedule": "cosine", "weight_decay": 0.01},
+        "training": {"epochs": 10, "length": 256, "warmup": 0.1, "schedule": "cosine", "weight_decay": 0.01},
     },
 }
 """What is trained from nothing unless a base is given, and how."""
