@@ -132,11 +132,11 @@ def _place(error: Any, sections: Sequence[type[Config]]) -> tuple[tuple[Any, ...
     for part in error["loc"]:
         fields = [one.model_fields[part].annotation for one in sections if part in one.model_fields]
         kinds = [one for one in sections if part in _kinds(one)]
-        if fields:
+        if kinds:  # of several that may stand here, before a key that another of them has by that name
+            sections = kinds
+        elif fields:
             place.append(part)
             sections = [one for field in fields for one in classes_of(field)]
-        elif kinds:
-            sections = kinds
         elif isinstance(part, int) or part == "preset" or (error["type"] in _KEY_ERRORS and part == last):
             place.append(part)
     if error["type"] == "union_tag_invalid":

@@ -76,6 +76,8 @@ def test_patterns_are_written(tmp_path: Path) -> None:
         (["{kind: window, left: -1}"], "left: -1 should be greater than or equal to 0"),
         (["{kind: any, of: [window, {kind: random, blocks: -3}]}"], "of.1: -3 should be"),
         (["{kind: window, lft: 1}"], "no key 'lft'; the nearest is 'left'"),
+        (["{kind: random, size: 0}"], "no attention: size: 0 should be"),
+        (["{kind: random, size: 1000000000000000000000}"], "size: 1000000000000000000000 should be"),
         (["{left: 1}"], "no attention: the key 'kind' is missing"),
         (["3"], "no attention: 3 should be"),
         (["{kind: window"], "no YAML"),

@@ -295,6 +295,7 @@ def test_settings_that_do_not_fit(options: dict[str, Any]) -> None:
         ({"kernel": "blocks", "attention": {"kind": "heads", "of": ["window", "full"]}}, "none to leave out"),
         ({"attention": {"kind": "global", "positions": [0, 64]}, "max_length": 64}, "position 64 is to be"),
         ({"attention": {"kind": "global", "positions": 65}, "max_length": 64}, "position 64 is to be"),
+        ({"attention": {"kind": "global", "positions": (1 << 31) - 1}}, "position 2147483646 is to be"),
         ({"global_projections": True}, "none has global positions"),
         ({"global_projections": True, "attention": "linear"}, "none has global positions"),
         (

@@ -78,7 +78,7 @@ class RandomConfig(PatternConfig):
     kind: Literal["random"]
     blocks: int = Field(3, ge=0, lt=1 << 16)
     seed: int = Field(0, ge=0, lt=1 << 62)
-    size: int = Field(64, ge=1)
+    size: int = Field(64, ge=1, le=MOST)
     """Positions in a block."""
 
     def pattern(self) -> Pattern:
@@ -172,9 +172,9 @@ class BlockSparseConfig(Config):
     """BigBird as Hugging Face's computes it in use. It has no causal form."""
 
     kind: Literal["block_sparse"]
-    size: int = Field(64, ge=1)
+    size: int = Field(64, ge=1, le=MOST)
     """Positions in a block."""
-    random: int = Field(3, ge=0)
+    random: int = Field(3, ge=0, lt=1 << 16)
     """Its random blocks, all of which are the first one outside training: so often it counts beside its once."""
 
 
@@ -266,7 +266,7 @@ def not_by_kernel(kernel: Kernel, configs: tuple[AttentionConfig, ...]) -> str |
 def not_reached(configs: tuple[AttentionConfig, ...], longest: int) -> str | None:
     """Which global position texts of so many tokens at most do not have; None where they have all."""
     patterns = (pattern for config in configs for pattern in patterns_of(config))
-    furthest = max((max(pattern.waiting() - 1, *pattern.lasting(), -1) for pattern in patterns), default=-1)
+    furthest = max((pattern.furthest() for pattern in patterns), default=-1)
     if furthest < longest:
         return None
     return f"position {furthest} is to be global, and texts end before {longest}: positions count from 0"

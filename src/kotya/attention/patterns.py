@@ -163,6 +163,10 @@ class Pattern(ABC):
         """Up to which position there are queries that may see all that came before."""
         return 0
 
+    def furthest(self) -> int:
+        """The last position that is global; -1 without one."""
+        return -1
+
 
 @dataclass(frozen=True)
 class Bound:
@@ -346,6 +350,9 @@ class Global(Pattern):
         # what the first so many see at all is lasting
         return 0 if isinstance(self.positions, int) else max(self.positions, default=-1) + 1
 
+    def furthest(self) -> int:
+        return self.positions - 1 if isinstance(self.positions, int) else max(self.positions, default=-1)
+
 
 @dataclass(frozen=True)
 class Seen(Pattern):
@@ -396,6 +403,9 @@ class _Two(Pattern):
 
     def waiting(self) -> int:
         return max(self.one.waiting(), self.other.waiting())
+
+    def furthest(self) -> int:
+        return max(self.one.furthest(), self.other.furthest())
 
     def wide(self, place: Place) -> tuple[int, ...]:
         return tuple(sorted({*self.one.wide(place), *self.other.wide(place)}))

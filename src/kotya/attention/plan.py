@@ -192,9 +192,10 @@ def plan(
 
     Raises KotyaError where the pattern makes no sense, or is a fixed share of all pairs: nothing is gained by blocks.
     """
-    stride = 1 if cross else max(pattern.stride(), 1)
-    # blocks no longer than a remainder of a far dilation has positions
-    size = pattern.grain() or min(_BLOCK, max(_SHORTEST, -(-keys // stride)))
+    stride = 1 if cross or pattern.stride() >= keys else max(pattern.stride(), 1)
+    # blocks no longer than a text, or than a remainder of a far dilation has positions
+    grain, longest = pattern.grain(), max(queries, keys, 1)
+    size = min(grain, longest) if grain else min(_BLOCK, max(_SHORTEST, -(-keys // stride)))
     layouts = []
     for head in heads:
         cut = layout(pattern.bind(queries, keys, cross=cross, layer=layer, head=head), size, stride)

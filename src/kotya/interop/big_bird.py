@@ -69,6 +69,14 @@ class _BigBird(PlainBert):
         pooler = _pooler(model.activation, head)
         if head == "classification" and model.pooler == "tanh" != pooler:
             return f"pooler tanh, where its classifier has {pooler}: tune an import of BigBirdForSequenceClassification"
+        sparse = model.attention[0]
+        if isinstance(sparse, BlockSparseConfig):
+            if not sparse.random:
+                return "no random blocks: their code has one at least"
+            if model.max_length % sparse.size:
+                return (
+                    f"a longest text of {model.max_length} pieces, no whole number of blocks of {sparse.size}"
+                )
         return self.not_published(model, head, pooler)
 
     def content(self, model: BertConfig, pad: int) -> dict[str, Any]:

@@ -86,6 +86,9 @@ class _Longformer(Roberta):
             if found[1] == (head in WITHOUT_GLOBAL):
                 ours = "the first position global" if found[1] else "no global position"
                 return f"a {CALLED[head]} with {ours}; theirs has {theirs}"
+        sides = [found[0] for found in map(_of_theirs, model.attention) if found]
+        if min(sides) < 2 or any(max(sides) % side for side in sides):
+            return "windows of one position to a side, or that do not divide the widest: their code has no such ones"
         return None
 
     def content(self, model: BertConfig, pad: int) -> dict[str, Any]:

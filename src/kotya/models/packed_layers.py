@@ -154,7 +154,7 @@ def stretched(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> di
             if 0 < len(known) < len(parameter):
                 fitted[name] = known.repeat(-(-len(parameter) // len(known)), 1)[: len(parameter)]
         elif ".wide." in name and name not in tensors and (twin := name.replace(".wide.", ".")) in tensors:
-            fitted[name] = tensors[twin]
+            fitted[name] = tensors[twin].clone()  # of its own: both may be trained, or written to one file
     return fitted
 
 
