@@ -120,7 +120,15 @@ def test_what_is_not_read_is_named(changes: dict[str, Any], message: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"attention": "bigbird"}, {"attention": ["block_sparse", "full"]}, {"pooler": "relu"}]
+    "options",
+    [
+        {},
+        {"attention": "bigbird"},
+        {"attention": ["block_sparse", "full"]},
+        {"pooler": "relu"},
+        {"attention": {"kind": "block_sparse", "random": 0}},
+        {"max_length": 500},  # no whole number of blocks
+    ],
 )
 def test_an_encoder_that_is_no_bigbird(options: dict[str, Any]) -> None:
     usual: dict[str, Any] = {"activation": "gelu_tanh", "pooler": "gelu_tanh", "attention": "block_sparse"}

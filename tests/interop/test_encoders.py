@@ -403,6 +403,8 @@ FIRST: dict[str, Any] = {"kind": "any", "of": [SIDES, "global"]}
         ),
         ("ForSequenceClassification", [{**SIDES, "right": 5}], "attention that is no window"),
         ("Model", [SIDES], "a bare encoder with no global position; theirs has the first position global"),
+        ("ForMaskedLM", [{**SIDES, "left": 1, "right": 1}], "windows of one position to a side"),
+        ("ForMaskedLM", [SIDES, SIDES, {**SIDES, "left": 4, "right": 4}], "that do not divide the widest"),
     ],
 )
 def test_9_a_longformer_is_written_as_the_library_would_read_it_or_refused(

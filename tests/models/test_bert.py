@@ -12,6 +12,7 @@ from kotya.attention.recorder import record_attention
 from kotya.errors import KotyaError
 from kotya.models.bert import PRESETS, Bert, BertConfig, MaskedLM
 from kotya.models.heads import SequenceModel, TokenModel
+from kotya.models.packed_layers import stretched
 
 VOCABULARY = 37
 LENGTHS = (6, 11, 1, 6, 9)
@@ -223,6 +224,18 @@ def test_heads_say_the_same_of_a_text_in_any_company(variant: str) -> None:
             for text, part in zip(ids.split(LENGTHS), parts, strict=True)
         ]
         torch.testing.assert_close(together, torch.cat(singly), atol=1e-5, rtol=1e-5)
+
+
+def test_projections_that_begin_as_copies_are_copies() -> None:
+    """Two names of one tensor would be trained as one, and could not be written to a file."""
+    known = BertConfig(**SMALL, attention="longformer").build(VOCABULARY).state_dict()
+    wanted = (
+        BertConfig(**SMALL, attention="longformer", global_projections=True).build(VOCABULARY).state_dict()
+    )
+    fitted = stretched(known, wanted)
+    assert set(fitted) == set(wanted)
+    places = [one.untyped_storage().data_ptr() for one in fitted.values()]
+    assert len(set(places)) == len(places)
 
 
 @pytest.mark.parametrize("kind", [SequenceModel, TokenModel])
