@@ -127,6 +127,17 @@ def test_what_cannot_be_shown_is_named(path: Path, tmp_path: Path) -> None:
         ContextReader(written(tmp_path / "lm"))
 
 
+def test_mixtures_of_all_pieces_have_no_map(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    vocabulary = Vocabulary.learn_wordpiece(lambda: ["the bank of a river"] * 3, 60, lowercase=True)
+    model = BertConfig(size=8, heads=2, layers=1, feed_forward=8, max_length=20, attention="linformer")
+    config, both = EncoderFolder(model=model, pooler=True), (vocabulary, vocabulary)
+    tensors = folder.weights(config.build(both))
+    folder.create(tmp_path / "mixed", config=config, vocabularies=both, recipe=None, tensors=tensors)
+    output = ["--output", str(tmp_path / "picture.svg")]
+    assert run(["show", "heads", str(tmp_path / "mixed"), "the bank", *output]) == 2
+    assert "mixtures of all pieces (linformer)" in capsys.readouterr().err
+
+
 def test_the_commands(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = ["--output", str(tmp_path / "picture.svg")]
     for arguments in (

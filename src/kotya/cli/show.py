@@ -93,6 +93,10 @@ def heads(
     kinds = [kind for kind in kinds if kind.layers]
     if not kinds:
         raise KotyaError(f"{model}: this model has no attention to draw")
+    if any(one.shape[-1] != len(kind.keys) for kind in kinds for one in kind.layers):
+        raise KotyaError(
+            f"{model}: it looks at mixtures of all pieces (linformer), and there is no map of pieces"
+        )
     draw_heads(kinds, output, title)
     print(output)
 
