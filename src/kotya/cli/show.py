@@ -63,6 +63,7 @@ def heads(
         kotya show heads kotya-demo/model "Я видел котю на мате" --output heads.png
     """
     from kotya import folder
+    from kotya.attention.choices import LinformerConfig
     from kotya.errors import KotyaError
     from kotya.inference.attention import attend, attend_text
     from kotya.inference.loading import load_translator
@@ -72,7 +73,13 @@ def heads(
     check_path(output)
     if not sentence.strip():
         raise KotyaError("the sentence is empty: there is nothing to attend to")
-    if folder.read_config(model).task == "translation":
+    config = folder.read_config(model)
+    parts = ("attention", "encoder_attention", "cross_attention")
+    if any(isinstance(one, LinformerConfig) for part in parts for one in getattr(config.model, part, ())):
+        raise KotyaError(
+            f"{model}: it looks at mixtures of all pieces (linformer), and there is no map of pieces"
+        )
+    if config.task == "translation":
         if second is not None:
             raise KotyaError("a translator reads one sentence; what it makes of it is --target")
         found = load_translator(model).translate(sentence) if target is None else target
@@ -93,10 +100,6 @@ def heads(
     kinds = [kind for kind in kinds if kind.layers]
     if not kinds:
         raise KotyaError(f"{model}: this model has no attention to draw")
-    if any(one.shape[-1] != len(kind.keys) for kind in kinds for one in kind.layers):
-        raise KotyaError(
-            f"{model}: it looks at mixtures of all pieces (linformer), and there is no map of pieces"
-        )
     draw_heads(kinds, output, title)
     print(output)
 
