@@ -174,6 +174,23 @@ def test_an_imported_tagger_is_measured_by_its_types(
         assert said in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("family", ["bert", "distilbert", "modernbert"])
+def test_untied_embeddings_matter_to_what_fills_in_masks_alone(family: str, tmp_path: Path) -> None:
+    for ending in ("ForSequenceClassification", "ForMaskedLM"):
+        write(family, ending, tmp_path / ending)
+        change(tmp_path / ending / "config.json", tie_word_embeddings=False)
+    read(str(tmp_path / "ForSequenceClassification"))
+    with pytest.raises(KotyaError, match="tie_word_embeddings is False"):
+        read(str(tmp_path / "ForMaskedLM"))
+
+
+def test_a_gap_in_the_names_of_labels_gets_none_that_is_there(tmp_path: Path) -> None:
+    write("bert", "ForSequenceClassification", tmp_path / "theirs", num_labels=3)
+    change(tmp_path / "theirs" / "config.json", id2label={"0": "A", "1": "LABEL_2"})
+    with pytest.raises(KotyaError, match="two labels in id2label have one name"):
+        read(str(tmp_path / "theirs"))
+
+
 def test_rotations_that_are_stretched_are_not_read(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     write("modernbert", "Model", theirs)
