@@ -210,6 +210,15 @@ def test_texts(base: Path, printed: Command, capsys: pytest.CaptureFixture[str])
     assert "perplexity" in printed("evaluate", out, base / "text")
 
 
+def test_blocks_are_as_long_as_a_model_from_flags_reads(base: Path) -> None:
+    fresh, _ = recipe_of_flags("language_model", [base / "text"], None, None, [])
+    assert fresh.training.length == fresh.model.max_length == 256  # type: ignore[attr-defined]
+    wider, _ = recipe_of_flags("language_model", [base / "text"], None, None, ["model.size=128"])
+    assert wider.training.length == 256  # type: ignore[attr-defined]
+    shorter, _ = recipe_of_flags("language_model", [base / "text"], None, None, ["model.max_length=128"])
+    assert shorter.training.length == 128  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -119,7 +119,7 @@ def _with_added(content: dict[str, Any], folder: Path) -> dict[str, Any]:
         known = {number: {"content": name} for name, number in read_json(path).items()}
     try:
         added = [flags | one | {"id": int(number)} for number, one in (known or {}).items()]
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise KotyaError(f"{folder}: no ids or no settings of added tokens ({error})") from None
     content = content | {"added_tokens": sorted(added, key=lambda one: one["id"])}
     _check(content, folder)

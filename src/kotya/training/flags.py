@@ -1,6 +1,7 @@
 """A recipe for a task named on the command line, with its files: the settings of its paper, each to be set over."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +53,17 @@ def recipe_of_flags(
         raise KotyaError(
             f"--task {task} starts from a model: --base FOLDER; or from nothing: model=bert-tiny"
         )
-    settings = FRESH.get(task, TUNED)
+    settings = deepcopy(FRESH.get(task, TUNED))  # what is set by hand is of this recipe alone
     files: dict[str, Any] = {"root": ".", "train": [str(path.absolute()) for path in data]}
     if dev is not None:
         files["dev"] = str(dev.absolute())
-    content: dict[str, Any] = {"task": task, "data": files, "training": dict(settings["training"])}
+    content: dict[str, Any] = {"task": task, "data": files, "training": settings["training"]}
     if base is not None:
         content["base"] = str(base)
     elif "model" in settings:
         content["model"] = settings["model"]
+    if base is not None or any(one.startswith(("model=", "model.max_length=")) for one in overrides):
+        content["training"].pop("length", None)  # it is of the length that the model here reads
     if any(one.startswith("adapt") for one in overrides):
         content["training"]["learning_rate"] = ADAPTED
     elif base is not None and task in FRESH:
