@@ -109,7 +109,7 @@ def _message(error: Any, place: tuple[Any, ...], keys: Sequence[str]) -> str:
         tag, known = error["ctx"]["tag"], error["ctx"]["expected_tags"].replace("'", "")
         return f"{dotted}: there is no {tag!r}; there are {known}"
     if error["type"] == "union_tag_not_found":
-        return f"the key '{'.'.join([*place, 'kind'])}' is missing"
+        return f"the key '{'.'.join(map(str, (*place, 'kind')))}' is missing"
     if error["type"] == "missing":
         return f"the key {dotted!r} is missing"
     message = error["msg"].removeprefix("Value error, ")

@@ -79,6 +79,7 @@ def test_patterns_are_written(tmp_path: Path) -> None:
         (["{kind: random, size: 0}"], "no attention: size: 0 should be"),
         (["{kind: random, size: 1000000000000000000000}"], "size: 1000000000000000000000 should be"),
         (["{left: 1}"], "no attention: the key 'kind' is missing"),
+        (["{kind: any, of: [window, {left: 1}]}"], "no attention: the key 'of.1.kind' is missing"),
         (["3"], "no attention: 3 should be"),
         (["{kind: window"], "no YAML"),
         (["{kind: global, positions: [3, 99]}"], "position 99 is to be global, and there are 24, from 0 on"),
