@@ -99,10 +99,8 @@ SHORT_RUN = ("training.updates=250", "training.examples=8", "training.evaluate_e
 """Minutes instead of hours."""
 SMALL_BATCHES = ("training.examples=8", "training.learning_rate=1e-4")
 TASKS = {
-    "reviews": Task("reviews", "accuracy", EXTENDED, ("training.epochs=1", *SMALL_BATCHES), "minilm"),
-    "hyperpartisan": Task(
-        "hyperpartisan", "accuracy", EXTENDED, ("training.epochs=3", *SMALL_BATCHES), "minilm"
-    ),
+    "reviews": Task("reviews", "accuracy", EXTENDED, SMALL_BATCHES, "minilm"),
+    "hyperpartisan": Task("hyperpartisan", "accuracy", EXTENDED, SMALL_BATCHES, "minilm"),
     "listops-short": Task("listops-short", "accuracy", SMALL),
     "listops": Task("listops", "accuracy", dict.fromkeys(SMALL, ()), SHORT_RUN, base="listops-short"),
     "recall-128": Task("recall", "F1", SMALL),
