@@ -174,6 +174,15 @@ def test_dropout_leaves_the_mean_and_its_backward_sees_the_same_mask(pattern: Pa
     torch.testing.assert_close((fixed(1) - fixed(-1)) / 2, expected, rtol=1e-5, atol=1e-12)
 
 
+def test_no_two_blocks_of_queries_drop_alike() -> None:
+    """Equal weights and values of 1: an output is the share of its weights that is kept."""
+    length = 6 * plan._BLOCK
+    query, value = torch.zeros(length, 2, 4), torch.ones(length, 2, 4)
+    kept = by_blocks(query, query, value, Window(40, 40), dropout=0.5)[plan._BLOCK : -plan._BLOCK, :, 0]
+    shares = kept.unflatten(0, (-1, plan._BLOCK)).flatten(1)
+    assert len(shares.unique(dim=0)) == len(shares) == 4
+
+
 LINEAR_IN_LENGTH: dict[str, Any] = {
     **{name: name for name in PRESETS if name != "full"},
     "heads": {"kind": "heads", "of": ["window", "full"]},

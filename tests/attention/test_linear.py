@@ -39,7 +39,7 @@ def similarities(query: Tensor, key: Tensor, features: FeatureMap, mask: Tensor)
         logs = (by_query[:, :, :, None] + by_key[:, :, None]).logsumexp(-1)
         logs = logs.masked_fill(mask == 0, -math.inf)
         return (logs - logs.detach().amax(-1, keepdim=True)).exp()
-    phi = F.relu if isinstance(features, Relu) else lambda x: F.elu(x) + 1
+    phi = F.relu if isinstance(features, Relu) else lambda x: torch.where(x > 0, x + 1, x.exp())
     return phi(q) @ phi(k).transpose(2, 3) * mask
 
 
@@ -229,6 +229,24 @@ def test_redrawing_is_by_training_passes_and_saved() -> None:
     assert torch.equal(features.omega, first)
     features.renew()
     assert not torch.equal(features.omega, first)
+
+
+def test_those_of_a_frozen_base_are_never_drawn_anew() -> None:
+    features = Favor(8, 16, redraw=1)
+    features.frozen, first = True, features.omega.clone()
+    features.renew()
+    assert torch.equal(features.omega, first)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_elu_and_one_far_below_zero(causal: bool) -> None:
+    """There it is an exponential, which 1 added to its difference from 1 would round away."""
+    inputs = tensors(70, 70)
+    query, key, value = inputs
+    moved = [query - 6, key - 12, value]
+    mask = torch.ones(70, 70, dtype=torch.float64)
+    output = attend_linear(*moved, Elu(8), causal=causal)
+    check_equal(output, written_out(*moved, Elu(8), mask.tril() if causal else mask), inputs)
 
 
 @pytest.mark.parametrize("causal", [False, True])

@@ -194,6 +194,7 @@ def test_refused(make: object, message: str) -> None:
     [
         ({"kind": "window", "left": 10**30}, "less than or equal to"),
         ({"kind": "window", "dilation": 10**30}, "less than or equal to"),
+        ({"kind": "global", "positions": True}, "valid integer"),
         ({"kind": "random", "blocks": 10**30}, "less than"),
         ({"kind": "random", "seed": 10**30}, "less than"),
         ({"kind": "linear", "size": 64}, "it is of features: favor; of elu none are drawn"),

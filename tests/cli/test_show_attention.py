@@ -9,6 +9,7 @@ import torch
 
 from kotya.attention.packed import Packing
 from kotya.cli.main import run
+from kotya.inference import attention_forms
 from kotya.inference.attention_forms import SMALL
 from kotya.models.bert import BertConfig
 from kotya.pictures import patterns
@@ -107,10 +108,19 @@ def test_a_run_says_which_kernel_it_chose(tmp_path: Path, capsys: pytest.Capture
     assert "kernel" not in capsys.readouterr().err
 
 
-def test_cost_is_measured_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cost_is_measured_and_drawn(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     drawn = tmp_path / "cost.png"
     assert run(["show", "cost", "full", "window", "--lengths", "64,128", "--output", str(drawn)]) == 0
     assert drawn.stat().st_size > 5000
+    assert "not tried" not in caplog.text
+    monkeypatch.setattr(attention_forms, "SECONDS", 0.0)
+    assert run(["show", "cost", "full", "--lengths", "64,128", "--output", str(drawn)]) == 0
+    assert "full: not tried from 128 positions on" in caplog.text
     assert run(["show", "cost", "--lengths", "many", "--output", str(drawn)]) == 2
     assert "whole numbers" in capsys.readouterr().err
 

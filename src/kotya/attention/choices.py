@@ -61,11 +61,14 @@ class WindowConfig(PatternConfig):
         return Window(self.left, self.right, self.dilation)
 
 
+Position = Annotated[int, Field(strict=True, ge=0, le=MOST)]
+
+
 class GlobalConfig(PatternConfig):
     """Positions that see all and are seen by all."""
 
     kind: Literal["global"]
-    positions: Annotated[int, Field(ge=0, le=MOST)] | tuple[Annotated[int, Field(ge=0, le=MOST)], ...] = 1
+    positions: Position | tuple[Position, ...] = 1
     """The first so many, or those that are named."""
 
     def pattern(self) -> Pattern:

@@ -7,6 +7,7 @@ computed in float32.
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -51,10 +52,29 @@ class Elu(FeatureMap):
     """φ(x) = elu(x) + 1 (Katharopoulos et al. 2020, equation 7)."""
 
     def queries(self, x: Vectors, scale: Scale) -> Featured:
-        return F.elu(x.transpose(1, 2).float()) + 1.0
+        features: Featured = _EluAndOne.apply(x.transpose(1, 2).float())  # type: ignore[no-untyped-call]
+        return features
 
     def keys(self, x: Vectors, scale: Scale, real: Real | None = None) -> tuple[Featured, Scale]:
         return _masked(self.queries(x, scale), real), scale
+
+
+class _EluAndOne(torch.autograd.Function):
+    """e^x up to 0, and not 1 more than e^x - 1, which rounds a small one away; x + 1 from there on."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        features = x.clamp(max=0.0).exp_().add_(F.relu(x))
+        ctx.save_for_backward(features)
+        return features
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """What is below 1 is its own slope."""
+        (features,) = ctx.saved_tensors
+        slope: Tensor = features.clamp(max=1.0)
+        return gradient * slope
 
 
 class Relu(FeatureMap):

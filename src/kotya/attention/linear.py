@@ -129,7 +129,7 @@ class LinearCache:
     ) -> Float[Tensor, "rows heads length value_size_and_1"]:
         """Numerators and denominators of new positions at a raised scale; they are added."""
         self.raise_to(scale)
-        seen = _up_to(query, key, value, self.sums)
+        seen = _up_to(_triangle(query, key), query, key, value, self.sums)
         self.add(key, value)
         return seen
 
@@ -156,23 +156,30 @@ def _chunks(x: Texts, features: FeatureMap, *, causal: bool = False) -> list[sli
 def _blocks(x: Tensor) -> Tensor:
     """[rows, heads, chunk, size] → [rows, heads, blocks, block, size]; zeros behind the end."""
     size = min(x.shape[2], _BLOCK)
-    blocks: Tensor = F.pad(x, (0, 0, 0, -x.shape[2] % size)).unflatten(2, (-1, size))
+    if x.shape[2] % size:
+        x = F.pad(x, (0, 0, 0, -x.shape[2] % size))
+    blocks: Tensor = x.unflatten(2, (-1, size))
     return blocks
 
 
-def _up_to(a: Tensor, b: Tensor, c: Tensor, sums: Tensor) -> Tensor:
-    """Row i is Σ_j≤i (a_i·b_j) c_j + a_i·sums, block by block; [rows, heads, chunk, size] each."""
+def _triangle(a: Tensor, b: Tensor) -> Tensor:
+    """a_i·b_j for j ≤ i, block by block; of [rows, heads, chunk, size] each."""
+    return (_blocks(a) @ _blocks(b).transpose(3, 4)).tril_()
+
+
+def _up_to(triangle: Tensor, a: Tensor, b: Tensor, c: Tensor, sums: Tensor) -> Tensor:
+    """Row i is Σ_j≤i (a_i·b_j) c_j + a_i·sums, with the `triangle` of a and b."""
     x, y, z = map(_blocks, (a, b, c))
-    seen = (x @ y.transpose(3, 4)).tril_() @ z + x @ _running(y[:, :, :-1], z[:, :, :-1], sums)
+    seen = triangle @ z + x @ _running(y[:, :, :-1], z[:, :, :-1], sums)
     return seen.flatten(2, 3)[:, :, : a.shape[2]]
 
 
-def _from_on(a: Tensor, b: Tensor, c: Tensor, sums: Tensor) -> Tensor:
-    """Row i is Σ_j≥i (a_i·b_j) c_j + a_i·sums."""
+def _from_on(triangle: Tensor, a: Tensor, b: Tensor, c: Tensor, sums: Tensor) -> Tensor:
+    """Row j is Σ_i≥j (a_i·b_j) c_i + b_j·sums."""
     x, y, z = map(_blocks, (a, b, c))
-    after = _running(y[:, :, 1:].flip(2), z[:, :, 1:].flip(2), sums).flip(2)
-    seen = (x @ y.transpose(3, 4)).triu_() @ z + x @ after
-    return seen.flatten(2, 3)[:, :, : a.shape[2]]
+    after = _running(x[:, :, 1:].flip(2), z[:, :, 1:].flip(2), sums).flip(2)
+    seen = triangle.transpose(3, 4) @ z + y @ after
+    return seen.flatten(2, 3)[:, :, : b.shape[2]]
 
 
 def _running(y: Tensor, z: Tensor, sums: Tensor) -> Tensor:
@@ -280,51 +287,44 @@ class _Causal(torch.autograd.Function):
         rows, length, heads, size = value.shape
         cache = LinearCache.empty(rows, heads, size, features, key.device)
         below = torch.empty(rows, heads, length, 1, device=query.device)
-        ctx.parts = []
+        parts, sums = [], []
         for part, k, scale in _causal_parts(features, key, lengths, cache.scale):
+            cache.raise_to(scale)
+            parts.append((part, scale))
+            if any(ctx.needs_input_grad):
+                sums.append(cache.sums)
             seen = cache.step(features.queries(query[:, part], scale), k, _with_ones(value, part), scale)
             output[:, part] = _ratio(seen).transpose(1, 2)
             below[:, :, part] = seen[..., -1:]
-            ctx.parts.append((part, scale))
-        ctx.save_for_backward(query, key, value, output, lengths, below)
-        ctx.features = features
+        ctx.save_for_backward(query, key, value, output, lengths, below, *sums)
+        ctx.features, ctx.parts = features, parts
         return output
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     @_without_autocast
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """By queries from the front, with the sums so far; by keys and values from the end, with what was asked."""
-        query, key, value, output, lengths, below = ctx.saved_tensors
+        """From the end, with what was asked of the sums so far, and what they were before each chunk."""
+        query, key, value, output, lengths, below, *before = ctx.saved_tensors
         features: FeatureMap = ctx.features
         by_query, by_key, by_value = (torch.empty_like(x) for x in (query, key, value))
-        rows, _, heads, size = value.shape
-        cache = LinearCache.empty(rows, heads, size, features, key.device)
-        for part, scale in ctx.parts:
-            with torch.enable_grad():
-                x = _leaf(query, part)
-                q = features.queries(x, scale)
-            k, _ = features.keys(key[:, part], scale, _real(lengths, part))
-            v = _with_ones(value, part)
-            g = _by_seen(gradient[:, part], output[:, part], below[:, :, part])
-            cache.raise_to(scale)
-            by_features = _up_to(g, v, k, cache.sums.transpose(2, 3))
-            (by_query[:, part],) = torch.autograd.grad(q, x, by_features)
-            cache.add(k, v)
-        by_sums, later = torch.zeros_like(cache.sums), cache.scale
-        for part, scale in reversed(ctx.parts):
-            by_sums *= (scale - later).exp()[..., None]
+        by_sums, later = None, None
+        for (part, scale), sums in zip(reversed(ctx.parts), reversed(before), strict=True):
+            by_sums = (
+                torch.zeros_like(sums) if by_sums is None else by_sums * (scale - later).exp()[..., None]
+            )
             later = scale
             with torch.enable_grad():
-                x = _leaf(key, part)
-                k, _ = features.keys(x, scale, _real(lengths, part))
-            q, v = features.queries(query[:, part], scale), _with_ones(value, part)
-            g = _by_seen(gradient[:, part], output[:, part], below[:, :, part])
-            by_features = _from_on(v, g, q, by_sums.transpose(2, 3))
-            (by_key[:, part],) = torch.autograd.grad(k, x, by_features)
-            by_v = _from_on(k.detach(), q, g[..., :-1], by_sums[..., :-1])
+                x, y = _leaf(query, part), _leaf(key, part)
+                q, (k, _) = features.queries(x, scale), features.keys(y, scale, _real(lengths, part))
+            v, g = _with_ones(value, part), _by_seen(gradient[:, part], output[:, part], below[:, :, part])
+            pairs, weights = _triangle(g, v), _triangle(q.detach(), k.detach())
+            by_q = _up_to(pairs, g, v, k.detach(), sums.transpose(2, 3))
+            by_k = _from_on(pairs, g, v, q.detach(), by_sums.transpose(2, 3))
+            by_v = _from_on(weights, q.detach(), k.detach(), g[..., :-1], by_sums[..., :-1])
+            by_query[:, part], by_key[:, part] = torch.autograd.grad((q, k), (x, y), (by_q, by_k))
             by_value[:, part] = by_v.transpose(1, 2)
-            by_sums += q.transpose(2, 3) @ g
+            by_sums = by_sums + q.detach().transpose(2, 3) @ g
         return by_query, by_key, by_value, None, None
 
 

@@ -29,6 +29,9 @@ Pairs = Int[Tensor, "pairs 2"]
 """(block of queries, block of keys)."""
 Kinds = Int[Tensor, " pairs"]
 
+_SMALLEST_SHARED = 16
+"""Blocks of two sizes are cut into such as fit into both, if these are not smaller."""
+
 NOTHING, EVERYTHING = 0, 1
 """Kinds of pairs of blocks: no query sees any key, every query sees every key."""
 
@@ -390,7 +393,11 @@ class _Two(Pattern):
 
     def grain(self) -> int | None:
         grains = [grain for grain in (self.one.grain(), self.other.grain()) if grain is not None]
-        return gcd(*grains) if grains else None
+        if not grains:
+            return None
+        # blocks that lie across each other cost less than very small ones
+        shared = gcd(*grains)
+        return shared if shared >= _SMALLEST_SHARED else max(grains)
 
     def drawn_by_head(self) -> bool:
         return self.one.drawn_by_head() or self.other.drawn_by_head()

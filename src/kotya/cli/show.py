@@ -261,7 +261,7 @@ def approximation(
     length: Annotated[int, typer.Option(min=2, max=4096, help="Positions of a text.")] = 512,
     size: Annotated[int, typer.Option(min=1, max=512, help="Of a head.")] = 64,
     draws: Annotated[int, typer.Option(min=1, help="Of texts and of features, for each point.")] = 15,
-    seed: Annotated[int, typer.Option(help="Of the first draw.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Of the first draw.")] = 1,
 ) -> None:
     """Draw how far FAVOR+ is from softmax attention, against how many random features it has.
 

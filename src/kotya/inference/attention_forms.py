@@ -1,5 +1,6 @@
 """What forms of attention see, and what they cost on this machine in time and memory: for pictures and benchmarks."""
 
+import logging
 import math
 import statistics
 import time
@@ -27,6 +28,8 @@ from kotya.config import classes_of, explain
 from kotya.errors import KotyaError
 from kotya.folder import find_device
 from kotya.pictures.lengths import Curve
+
+_log = logging.getLogger("kotya")
 
 SECONDS = 4.0
 """A form of which a pass would take longer is not measured at that length."""
@@ -120,7 +123,10 @@ def costs_of(
     """Milliseconds and MiB against the length, forward and backward, of each that was named."""
     seconds, memory = [], []
     for text in texts or COMPARED:
-        costs = measure(choice_of(text), lengths, causal=causal, device=device)
+        costs = measure(choice_of(text), lengths, causal=causal, device=device, longest_seconds=SECONDS)
+        if len(costs) < len(lengths):
+            left = lengths[len(costs)]
+            _log.warning("%s: not tried from %d positions on: more than %g s a pass", text, left, SECONDS)
         positions = [cost.positions for cost in costs]
         seconds.append(Curve(text, positions, [1000 * cost.both for cost in costs]))
         memory.append(Curve(text, positions, [cost.memory / 2**20 for cost in costs]))
@@ -149,7 +155,7 @@ def measure(
     causal: bool = False,
     repeats: int = 3,
     device: str = "auto",
-    longest_seconds: float = SECONDS,
+    longest_seconds: float = math.inf,
 ) -> list[Cost]:
     """The cost of one layer's attention, without its projections, in float32, one text a batch."""
     form = form_of(config, layer=0, heads=heads, head_size=size, max_length=max(lengths), kernel="auto")
