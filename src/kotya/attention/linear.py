@@ -4,8 +4,8 @@ out_i = φ(q_i)ᵀ S / φ(q_i)ᵀ z,   S = Σ_j φ(k_j) v_jᵀ,   z = Σ_j φ(k_
 
 Texts are read chunk by chunk, features and all, and once more for the gradients, so that nothing is kept but query,
 key, value and output, and in causal attention the sums before each chunk. There a block of positions reads what came
-before it through the sums, itself through a triangle of scores. They are all that decoding keeps: their size does not
-grow.
+before it through the sums, itself through a triangle of scores. The sums are all that decoding keeps: their size does
+not grow.
 
 Features have a scale (features.py). When it rises, the sums fall with it, as in the online softmax (Milakov and
 Gimelshein 2018). A denominator is so 1 at least. All is computed in float32, whatever autocast is on.
