@@ -18,7 +18,7 @@ from torch import Tensor
 
 from kotya.attention.kernels import exact_type
 from kotya.attention.patterns import Full, Pattern
-from kotya.attention.plan import Plan, Step, plan
+from kotya.attention.plan import Part, Plan, Step, plan
 from kotya.dropout import dropout_mask
 
 Queries = Float[Tensor, "queries heads head_size"]
@@ -138,11 +138,12 @@ def _narrow_weights(
         torch.arange(len(x), device=x.device)[:, None, None].expand(-1, len(heads), 1) for x in (query, key)
     )
     views, laid = how.views(rows), how.lay(columns)
-    for step, _, _, weights, _ in _weights(how, query, key, 0.0, 0):
-        row, column = step.queries.of(views), how.read(step, laid)
+    for step, part, _, _, weights, _ in _weights(how, query, key, 0.0, 0):
+        row, column = step.queries.of(views, part), how.read(step, part, laid)
         kept = (weights > 0.0) & ~torch.isin(row, apart)
-        head, i, j = kept.nonzero(as_tuple=True)
-        yield torch.stack([head, row[head, i, 0], column[head, j, 0]]), weights[head, i, j]
+        n, i, j = kept.nonzero(as_tuple=True)
+        head = torch.full_like(n, part.number) if part.by_head else n
+        yield torch.stack([head, row[n, i, 0], column[n, j, 0]]), weights[n, i, j]
 
 
 def attend_dense(
@@ -177,6 +178,11 @@ class _Scratch:
             self.known[name] = self.like.new_empty(count)
         return self.known[name][:count].view(shape)
 
+    def product(self, name: str, left: Tensor, right: Tensor, scale: float = 1.0) -> Tensor:
+        """scale · left · right, batch by batch: a batch whose results lie apart would be multiplied one by one."""
+        room = self.take(name, len(left), left.shape[1], right.shape[2])
+        return torch.baddbmm(room, left, right, beta=0.0, alpha=scale, out=room)
+
 
 class _Blocks(torch.autograd.Function):
     """Every step of a plan, and the same steps again for the gradients."""
@@ -188,10 +194,11 @@ class _Blocks(torch.autograd.Function):
         ctx.seed = int(torch.empty((), dtype=torch.int64).random_()) if dropout > 0.0 else 0
         output = torch.zeros_like(query, memory_format=torch.contiguous_format)
         views = how.views(output)
-        v = how.lay(value)
-        for step, _, _, weights, drop in _weights(how, query, key, dropout, ctx.seed):
+        v, scratch = how.lay(value), _Scratch(query)
+        for step, part, _, _, weights, drop in _weights(how, query, key, dropout, ctx.seed):
             dropped = weights if drop is None else weights.mul_(drop)
-            torch.bmm(dropped, how.read(step, v), out=step.queries.of(views))
+            read = scratch.product("output", dropped, how.read(step, part, v))
+            step.queries.of(views, part).copy_(read)
         return output
 
     @staticmethod
@@ -204,41 +211,40 @@ class _Blocks(torch.autograd.Function):
         g, dq, v = how.views(gradient), how.views(by_query), how.lay(value)
         dk, dv = how.lay(by_key), how.lay(by_value)
         scale, scratch = 1.0 / math.sqrt(query.shape[2]), _Scratch(query)
-        for step, q, k, weights, drop in _weights(how, query, key, ctx.dropout, ctx.seed):
-            above = step.queries.of(g)
+        for step, part, q, k, weights, drop in _weights(how, query, key, ctx.dropout, ctx.seed):
+            above = step.queries.of(g, part)
             dropped = weights if drop is None else weights * drop
-            how.add(step, dv, dropped.transpose(1, 2), above)
-            by_weights = scratch.take("weights", *weights.shape)
-            torch.bmm(above, how.read(step, v).transpose(1, 2), out=by_weights)
+            how.add(step, part, dv, scratch.product("keys", dropped.transpose(1, 2), above))
+            by_weights = scratch.product("weights", above, how.read(step, part, v).transpose(1, 2))
             if drop is not None:
                 by_weights.mul_(drop)
             scores = torch._softmax_backward_data(
                 by_weights, weights, 2, weights.dtype, grad_input=by_weights
             )
-            torch.bmm(scores, k, out=step.queries.of(dq)).mul_(scale)
-            how.add(step, dk, scores.transpose(1, 2), q)
+            step.queries.of(dq, part).copy_(scratch.product("queries", scores, k, scale))
+            how.add(step, part, dk, scratch.product("keys", scores.transpose(1, 2), q, scale))
         return by_query, how.collect(dk, by_key), how.collect(dv, by_value), None, None
 
 
 def _weights(
     how: Plan, query: Tensor, key: Tensor, dropout: float, seed: int
-) -> Iterator[tuple[Step, Tensor, Tensor, Tensor, Tensor | None]]:
-    """Step by step its scaled queries, its keys, softmax(QKᵀ/√d), and what dropout leaves of it."""
+) -> Iterator[tuple[Step, Part, Tensor, Tensor, Tensor, Tensor | None]]:
+    """Part by part of each step its queries, its keys, softmax(QKᵀ/√d), and what dropout leaves of it."""
     views, laid = how.views(query), how.lay(key)
     scale, scratch = 1.0 / math.sqrt(query.shape[2]), _Scratch(query)
-    for number, step in enumerate(how.steps):
-        q = step.queries.of(views) * scale
-        k = how.read(step, laid)
-        shape = len(q), q.shape[1], k.shape[1]
-        scores = torch.bmm(q, k.transpose(1, 2), out=scratch.take("scores", *shape))
-        how.hide(step, scores)
-        if step.blind is not None:
-            scores.masked_fill_(step.blind, 0.0)
-        weights = torch.softmax(scores, 2, out=scratch.take("weights", *shape))
-        if step.blind is not None:
-            weights.masked_fill_(step.blind, 0.0)
-        drop = _drop(weights, dropout, seed + number) if dropout > 0.0 else None
-        yield step, q, k, weights, drop
+    for step in how.steps:
+        for part in step.parts(query.shape[1]):
+            q, k = step.queries.of(views, part), how.read(step, part, laid)
+            scores = scratch.product("scores", q, k.transpose(1, 2), scale)
+            how.hide(step, scores)
+            if step.blind is not None:
+                scores.masked_fill_(step.blind, 0.0)
+            weights = torch.softmax(scores, 2, out=scores)
+            if step.blind is not None:
+                weights.masked_fill_(step.blind, 0.0)
+            drop = _drop(weights, dropout, seed) if dropout > 0.0 else None
+            seed += 1
+            yield step, part, q, k, weights, drop
 
 
 def _drop(weights: Tensor, dropout: float, seed: int) -> Tensor:

@@ -1,7 +1,8 @@
-"""Layouts made ready to be computed: step by step a block of queries, and where its keys are read and gradients added.
+"""Layouts made ready to be computed: step by step blocks of queries, and where their keys are read and gradients added.
 
 Two ways of reading keys:
-- `Bands`: the same for all heads. The keys of a step are a few runs of neighbours, mostly one, read where they stand.
+- `Bands`: the same for all heads. The keys of a block are a few runs of neighbours, mostly one, read where they stand;
+  blocks that follow each other and see alike are one step.
 - `Draws`: every head has its own blocks (random ones), which are gathered.
 
 Plans hold no data and are kept: making one takes milliseconds, and texts of one length share it.
@@ -9,7 +10,7 @@ Plans hold no data and are kept: making one takes milliseconds, and texts of one
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -21,16 +22,30 @@ from kotya.attention.layout import Layout, layout
 from kotya.attention.patterns import Pattern
 from kotya.errors import KotyaError
 
-_BLOCK = 128
-"""Queries in a step where the pattern leaves it open."""
+_BLOCK = 64
+"""Queries in a block where the pattern leaves it open; twice as many in half precision, where products cost less than
+what is around them."""
 _SHORTEST = 8
 """Positions of a block, at least."""
+_VECTOR = 16
+"""Columns of scores are read by so many."""
+_SCORES = 1 << 18
+"""What blocks of one step have together for one head, at most: more would not stay in cache."""
 _KEPT = 64
 """Plans that are kept."""
 
 Text = Num[Tensor, "length heads head_size"]
-Blocks = Num[Tensor, "heads size head_size"]
-Weights = Float[Tensor, "heads columns size"]
+Blocks = Num[Tensor, "batch size head_size"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is multiplied at once, as a batch: of a step all blocks of one head, or one block of all heads."""
+
+    number: int
+    """Of the head, or of the block."""
+    batch: int
+    by_head: bool
 
 
 @dataclass(frozen=True)
@@ -40,28 +55,73 @@ class Run:
     remainder: int
     start: int
     stop: int
+    shift: int = 0
+    """How far on they are for each further block of a step."""
 
-    def of(self, views: Sequence[Tensor]) -> Blocks:
-        """Their vectors; one view a remainder."""
-        return views[self.remainder][:, self.start : self.stop]
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def of(self, views: Sequence[Tensor], part: Part) -> Blocks:
+        """Their vectors; one view a remainder. They overlap where the shift is less than the length."""
+        view = views[self.remainder]
+        head, position, one = view.stride()
+        further, place = self.shift * position, self.start * position
+        batch, single = (further, head) if part.by_head else (head, further)
+        shape = part.batch, len(self), view.shape[2]
+        first = view.storage_offset() + place + part.number * single
+        return view.as_strided(shape, (batch, position, one), first)
+
+    def shifted(self, run: "Run", count: int) -> "Run | None":
+        """With the shift that has the other one follow after so many blocks, if it does."""
+        shift = run.start - self.start - (count - 1) * self.shift
+        alike = self.remainder == run.remainder and len(self) == len(run)
+        if not alike or shift < 0 or (count > 1 and shift != self.shift):
+            return None
+        return replace(self, shift=shift)
 
 
 @dataclass(frozen=True)
 class Step:
-    """A block of queries and what it sees."""
+    """Blocks of queries, and what they see."""
 
     queries: Run
     blind: Bool[Tensor, "#heads size 1"] | None
     """Queries that see nothing, where there are any."""
 
+    def parts(self, heads: int) -> list[Part]:
+        return [Part(0, heads, by_head=False)]
+
 
 @dataclass(frozen=True)
 class BandStep(Step):
-    """Its keys are runs of neighbours."""
+    """Blocks that see alike: keys that are runs of neighbours."""
 
     runs: tuple[Run, ...]
     biases: tuple[tuple[int, Float[Tensor, "1 size _"]], ...]
     """To be added to scores from a column on: -inf where a key is not seen. What is not named is seen whole."""
+    count: int = 1
+
+    def parts(self, heads: int) -> list[Part]:
+        """As few as there can be."""
+        if self.count < heads:
+            return [Part(block, heads, by_head=False) for block in range(self.count)]
+        return [Part(head, self.count, by_head=True) for head in range(heads)]
+
+    def joined(self, step: "BandStep") -> "BandStep | None":
+        """With one more block, which has the same biases, if all that it sees is as far on as before."""
+        if len(step.runs) != len(self.runs) or (self.count + 1) * self.scores > _SCORES:
+            return None
+        queries = self.queries.shifted(step.queries, self.count)
+        runs = [a.shifted(b, self.count) for a, b in zip(self.runs, step.runs, strict=True)]
+        if queries is None or None in runs:
+            return None
+        found = tuple(run for run in runs if run is not None)
+        return replace(self, queries=queries, runs=found, count=self.count + 1)
+
+    @property
+    def scores(self) -> int:
+        """Of a block and a head."""
+        return len(self.queries) * sum(map(len, self.runs))
 
 
 @dataclass(frozen=True)
@@ -95,16 +155,16 @@ class Plan(ABC):
         """Gradients that were added to the room that was laid."""
 
     @abstractmethod
-    def read(self, step: Step, laid: list[Tensor]) -> Blocks:
-        """The keys or values of a step."""
+    def read(self, step: Step, part: Part, laid: list[Tensor]) -> Blocks:
+        """The keys or values of a part of a step."""
 
     @abstractmethod
-    def hide(self, step: Step, scores: Float[Tensor, "heads size columns"]) -> None:
+    def hide(self, step: Step, scores: Float[Tensor, "batch size columns"]) -> None:
         """Make scores of keys that are not seen -inf, in place."""
 
     @abstractmethod
-    def add(self, step: Step, laid: list[Tensor], weights: Weights, x: Blocks) -> None:
-        """Add weights · x, [heads, keys of the step, size], to the gradients where they belong."""
+    def add(self, step: Step, part: Part, laid: list[Tensor], x: Blocks) -> None:
+        """Add gradients of the keys of a part of a step where they belong."""
 
 
 class Bands(Plan):
@@ -116,23 +176,28 @@ class Bands(Plan):
     def collect(self, laid: list[Tensor], room: Text) -> Text:
         return room
 
-    def read(self, step: Step, laid: list[Tensor]) -> Blocks:
+    def read(self, step: Step, part: Part, laid: list[Tensor]) -> Blocks:
         assert isinstance(step, BandStep)
-        runs = [run.of(laid) for run in step.runs]
+        runs = [run.of(laid, part) for run in step.runs]
         return runs[0] if len(runs) == 1 else torch.cat(runs, dim=1)
 
-    def hide(self, step: Step, scores: Float[Tensor, "heads size columns"]) -> None:
+    def hide(self, step: Step, scores: Float[Tensor, "batch size columns"]) -> None:
         assert isinstance(step, BandStep)
         for column, bias in step.biases:
             scores[:, :, column : column + bias.shape[2]].add_(bias)
 
-    def add(self, step: Step, laid: list[Tensor], weights: Weights, x: Blocks) -> None:
+    def add(self, step: Step, part: Part, laid: list[Tensor], x: Blocks) -> None:
         assert isinstance(step, BandStep)
-        column = 0
-        for run in step.runs:
-            width = run.stop - run.start
-            run.of(laid).baddbmm_(weights[:, column : column + width], x)
-            column += width
+        for run, added in zip(step.runs, x.split(list(map(len, step.runs)), dim=1), strict=True):
+            room = run.of(laid, part)
+            if not part.by_head:
+                room.add_(added)
+            elif not run.shift:
+                room[0].add_(added.sum(0))
+            else:  # no two blocks add to the same place at once
+                for column in range(0, len(run), run.shift):
+                    columns = slice(column, column + run.shift)
+                    room[:, columns].add_(added[:, columns])
 
 
 class Draws(Plan):
@@ -158,13 +223,13 @@ class Draws(Plan):
         length, heads, size = room.shape
         return laid[0].view(heads, -1, size)[:, :length].transpose(0, 1)
 
-    def read(self, step: Step, laid: list[Tensor]) -> Blocks:
+    def read(self, step: Step, part: Part, laid: list[Tensor]) -> Blocks:
         assert isinstance(step, DrawStep)
         heads = len(laid[0]) // self.keys.count
         read = laid[0].index_select(0, step.blocks)
         return read.view(heads, len(step.blocks) // heads * self.keys.size, -1)
 
-    def hide(self, step: Step, scores: Float[Tensor, "heads size columns"]) -> None:
+    def hide(self, step: Step, scores: Float[Tensor, "batch size columns"]) -> None:
         assert isinstance(step, DrawStep)
         heads, rows, _ = scores.shape
         size = self.keys.size
@@ -172,9 +237,9 @@ class Draws(Plan):
         cells = scores.view(heads, rows, -1, size)[:, :, : bias.shape[1]]
         cells.add_(bias.transpose(1, 2))
 
-    def add(self, step: Step, laid: list[Tensor], weights: Weights, x: Blocks) -> None:
+    def add(self, step: Step, part: Part, laid: list[Tensor], x: Blocks) -> None:
         assert isinstance(step, DrawStep)
-        laid[0].index_add_(0, step.blocks, torch.bmm(weights, x).view(len(step.blocks), -1))
+        laid[0].index_add_(0, step.blocks, x.view(len(step.blocks), -1))
 
 
 @lru_cache(_KEPT)
@@ -195,7 +260,8 @@ def plan(
     stride = 1 if cross or pattern.stride() >= keys else max(pattern.stride(), 1)
     # blocks no longer than a text, or than a remainder of a far dilation has positions
     grain, longest = pattern.grain(), max(queries, keys, 1)
-    size = min(grain, longest) if grain else min(_BLOCK, max(_SHORTEST, -(-keys // stride)))
+    block = 2 * _BLOCK if dtype.itemsize == 2 else _BLOCK
+    size = min(grain, longest) if grain else min(block, max(_SHORTEST, -(-keys // stride)))
     layouts = []
     for head in heads:
         cut = layout(pattern.bind(queries, keys, cross=cross, layer=layer, head=head), size, stride)
@@ -228,11 +294,12 @@ def _additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, -torch.inf)
 
 
-def _bands(cut: Layout, dtype: torch.dtype, device: torch.device) -> list[Step]:
-    """A step a block of queries; those that see alike share their biases."""
+def _bands(cut: Layout, dtype: torch.dtype, device: torch.device) -> list[BandStep]:
+    """Blocks of queries, those that see alike and follow each other together."""
     edges = [_edges(tile) for tile in cut.tiles]
     known: dict[object, _Parts] = {}
-    steps: list[Step] = []
+    steps: list[BandStep] = []
+    before: object = None
     for block, pairs in _by_query(cut):
         queries = _run(cut.queries, block)
         if queries.stop <= queries.start:
@@ -252,14 +319,23 @@ def _bands(cut: Layout, dtype: torch.dtype, device: torch.device) -> list[Step]:
         alike = (rows, *parts)
         if alike not in known:
             known[alike] = _Parts(cut.tiles, rows, parts, dtype, device)
-        steps.append(BandStep(queries, known[alike].blind, tuple(runs), known[alike].biases))
+        step = BandStep(queries, known[alike].blind, tuple(runs), known[alike].biases)
+        joined = steps[-1].joined(step) if alike == before else None
+        if joined is None:
+            steps.append(step)
+        else:
+            steps[-1] = joined
+        before = alike
     return steps
 
 
 def _edges(tile: Bool[Tensor, "size size"]) -> tuple[int, int]:
-    """The columns from which and up to which something is seen."""
+    """The columns from which and up to which something is seen, and some more where products are faster by them."""
     columns = tile.any(0).nonzero()[:, 0].tolist()
-    return (columns[0], columns[-1] + 1) if columns else (0, 0)
+    if not columns:
+        return 0, 0
+    low, high = columns[0] // _VECTOR * _VECTOR, -(-(columns[-1] + 1) // _VECTOR) * _VECTOR
+    return low, min(high, tile.shape[1])
 
 
 class _Parts:
