@@ -12,11 +12,11 @@ from torch import Tensor
 
 from attention_oracle import attended, check_equal, patterns
 from kotya.attention import flex, head_patterns, plan
-from kotya.attention.block_patterns import Ends
+from kotya.attention.block_patterns import Ends, Random
 from kotya.attention.forms import Patterned
 from kotya.attention.head_patterns import HeadPatterns
 from kotya.attention.packed import Packing
-from kotya.attention.patterns import Causal, Full, Global, Pattern
+from kotya.attention.patterns import Causal, Full, Global, Pattern, Window
 
 # the types of what is drawn are checked by samples
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
@@ -86,3 +86,35 @@ def test_every_kernel_is_the_oracle(
         torch.testing.assert_close(output, torch.cat(alone), atol=1e-10, rtol=0)
     else:
         check_equal(output, torch.cat(alone), inputs)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("kernel", ["dense", "blocks", "flex"])
+@pytest.mark.parametrize("pattern", [Window(9, 5), Window(3, 3, 2) | Window(1, 1), Random(2, 0, 8), Full()])
+def test_a_key_with_a_bias_of_log_m_is_m_keys(pattern: Pattern, kernel: str, causal: bool) -> None:
+    if isinstance(pattern, Full):
+        kernel = "dense"
+    length, ours = 50, HeadPatterns((pattern,), 2)
+    query, key, value = (
+        torch.randn(length, 2, SIZE, dtype=torch.float64).requires_grad_(kernel != "flex") for _ in range(3)
+    )
+    counts = torch.randint(1, 5, (length,))
+    bias = counts.double().log()
+    with (
+        patch.object(plan, "_BLOCK", 8),
+        patch.object(flex, "_compiled", lambda: flex._attend),
+        patch.object(head_patterns, "choose", lambda *_: kernel),
+    ):
+        plan.plan.cache_clear()
+        output = ours.attend(query, key, value, causal=causal, key_bias=bias)
+        plan.plan.cache_clear()
+    each = torch.arange(length).repeat_interleave(counts)
+    seen = ours.mask(length, length, 2, causal=causal)[:, :, each]
+    expected = attended(query, key[each], value[each], seen)
+    if kernel == "flex":
+        torch.testing.assert_close(output, expected, atol=1e-10, rtol=0)
+    else:
+        check_equal(output, expected, [query, key, value])
+    sparse = ours.sparse_weights(query.detach(), key.detach(), causal=causal, cross=False, key_bias=bias)
+    read = torch.einsum("hqk,khd->qhd", sparse.to_dense().double(), value)
+    torch.testing.assert_close(read, expected, atol=1e-5, rtol=0)

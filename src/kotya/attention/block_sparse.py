@@ -5,9 +5,8 @@ Each has r random blocks besides, but outside training all of them are the first
 
     out = Σ m_k exp(s_k) v_k / Σ m_k exp(s_k),   m_k = 1 + r in the first block and 1 elsewhere
 
-That is a bias of log m on the scores: of what the query has, 1 (0 in the first and the last block), times what the key
-has. So one more column of both, [q, 1]·[k, √d log m], says it to every kernel. A text of up to (5 + 2r) blocks sees
-all of itself, each key once.
+That is a bias of log m on the scores of a key, but those of queries in the first and the last block. A text of up to
+(5 + 2r) blocks sees all of itself, each key once.
 """
 
 import math
@@ -27,11 +26,7 @@ from kotya.attention.packed import Packing, Tokens, attend_packed
 from kotya.attention.patterns import Full, Pattern
 from kotya.errors import KotyaError
 
-_COLUMNS = 8
-"""More in a head, so that it stays aligned; one is used."""
-
 Text = Float[Tensor, "length heads head_size"]
-Wider = Float[Tensor, "length heads wider"]
 
 
 class BlockSparse(Form):
@@ -87,37 +82,24 @@ class BlockSparse(Form):
 
     def _read(self, query: Text, key: Text, value: Text, dropout: float) -> Text:
         """One text."""
-        length, _, size = query.shape
-        if length <= self.whole:
+        if len(query) <= self.whole:
             self._by_dense(query, dropout)
             return attend_dense(query, key, value, None, dropout)
-        q, k = self._widened(query, key)
-        return self.patterns.attend(q, k, F.pad(value, (0, _COLUMNS)), dropout=dropout)[..., :size]
+        return self.patterns.attend(
+            query, key, value, dropout=dropout, key_bias=self._key_bias(len(key), key)
+        )
 
     def _by_dense(self, query: Tensor, dropout: float) -> None:
         """Said of a short text. Raises KotyaError where the kernel that was asked for could not read a long one."""
-        patterns, size = self.patterns, query.shape[-1] + _COLUMNS
-        choose(patterns.kernel, patterns.patterns[0], self.whole + 1, size, query.device, dropout)
+        patterns = self.patterns
+        choose(patterns.kernel, patterns.patterns[0], self.whole + 1, query.shape[-1], query.device, dropout)
         tell("dense", Full(), patterns.layer)
 
-    def _widened(self, query: Text, key: Text) -> tuple[Wider, Wider]:
-        """With columns that say how often each key counts."""
-        length, _, size = query.shape
-        wider = size + _COLUMNS
-        narrow, times = self._counts(length, query.device)
-        q, k = F.pad(query * math.sqrt(wider / size), (0, _COLUMNS)), F.pad(key, (0, _COLUMNS))
-        q[..., size] = narrow[:, None]
-        k[..., size] = times.log()[:, None] * math.sqrt(wider)
-        return q, k
-
-    def _counts(
-        self, length: int, device: torch.device
-    ) -> tuple[Float[Tensor, " length"], Float[Tensor, " length"]]:
-        """1 for queries that count the first block anew, else 0; and how often they count each key."""
-        narrow, times = torch.ones(length, device=device), torch.ones(length, device=device)
-        narrow[list(Ends(self.size).wide_of(length))] = 0.0
-        times[: self.size] = 1.0 + self.random
-        return narrow, times
+    def _key_bias(self, length: int, like: Tensor) -> Float[Tensor, " length"]:
+        """log m of each key."""
+        bias = like.new_zeros(length)
+        bias[: self.size] = math.log(1 + self.random)
+        return bias
 
     def pattern(self, length: int, *, causal: bool = False, cross: bool = False) -> Pattern:
         """Who sees whom in a text of this length. Raises KotyaError but for a whole text that reads itself."""
@@ -141,7 +123,8 @@ class BlockSparse(Form):
     ) -> Float[Tensor, "heads queries keys"]:
         self._check(causal, cross)
         if len(query) > self.whole:
-            return self.patterns.sparse_weights(*self._widened(query, key), causal=False, cross=False)
+            bias = self._key_bias(len(key), key)
+            return self.patterns.sparse_weights(query, key, causal=False, cross=False, key_bias=bias)
         _, weights = exact(query[None], key[None], key[None])
         return weights[0].to_sparse()
 
@@ -150,9 +133,11 @@ class BlockSparse(Form):
         bias = torch.full((longest, longest), -math.inf, device=device)
         bias[:, :length] = 0.0
         if length > self.whole:
-            narrow, times = self._counts(length, device)
             seen = self.patterns.patterns[0].bind(length, length).mask().to(device)
-            bias[:length, :length] = (narrow[:, None] * times.log()).masked_fill(~seen, -math.inf)
+            narrow = torch.ones(length, 1, device=device)
+            narrow[list(Ends(self.size).wide_of(length))] = 0.0
+            times = self._key_bias(length, bias)
+            bias[:length, :length] = (narrow * times).masked_fill(~seen, -math.inf)
         return bias
 
     def new_cache(self, rows: int, heads: int, size: int, like: Float[Tensor, "*shape"]) -> Cache:

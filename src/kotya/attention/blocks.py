@@ -23,6 +23,8 @@ from kotya.dropout import dropout_mask
 
 Queries = Float[Tensor, "queries heads head_size"]
 Keys = Float[Tensor, "keys heads head_size"]
+KeyBias = Float[Tensor, " keys"] | None
+"""Added to all scores of a key but those of wide queries: log m where it counts m times."""
 
 
 def attend_blocks(
@@ -35,6 +37,7 @@ def attend_blocks(
     layer: int = 0,
     heads: tuple[int, ...],
     dropout: float = 0.0,
+    key_bias: KeyBias = None,
 ) -> Queries:
     """One text, all its queries but the wide ones, which are as good as any: see `attend_wide`.
 
@@ -46,7 +49,7 @@ def attend_blocks(
     how = plan(
         pattern, len(query), len(key), cross, *pattern.drawers(layer, heads), query.dtype, query.device
     )
-    output: Tensor = _Blocks.apply(query, key, value, how, dropout)  # type: ignore[no-untyped-call]
+    output: Tensor = _Blocks.apply(query, key, value, key_bias, how, dropout)  # type: ignore[no-untyped-call]
     return output
 
 
@@ -95,6 +98,7 @@ def sparse_weights(
     cross: bool = False,
     layer: int = 0,
     heads: tuple[int, ...],
+    key_bias: KeyBias = None,
 ) -> Float[Tensor, "heads queries keys"]:
     """The weights by which one text is read, as a sparse tensor of the pairs that have weight.
 
@@ -103,7 +107,7 @@ def sparse_weights(
     query, key = exact_type(query), exact_type(key)
     found = _wide(pattern, query, key, cross, layer, heads) if len(key) else None
     apart = torch.zeros(0, dtype=torch.long, device=query.device) if found is None else found[0]
-    parts = list(_narrow_weights(query, key, pattern, cross, layer, heads, apart))
+    parts = list(_narrow_weights(query, key, key_bias, pattern, cross, layer, heads, apart))
     if found is not None:
         places, seen = found
         q, k = map(exact_type, wide or (query, key))
@@ -121,6 +125,7 @@ def sparse_weights(
 def _narrow_weights(
     query: Tensor,
     key: Tensor,
+    key_bias: KeyBias,
     pattern: Pattern,
     cross: bool,
     layer: int,
@@ -138,7 +143,7 @@ def _narrow_weights(
         torch.arange(len(x), device=x.device)[:, None, None].expand(-1, len(heads), 1) for x in (query, key)
     )
     views, laid = how.views(rows), how.lay(columns)
-    for step, part, _, _, weights, _ in _weights(how, query, key, 0.0, 0):
+    for step, part, _, _, weights, _ in _weights(how, query, key, key_bias, 0.0, 0):
         row, column = step.queries.of(views, part), how.read(step, part, laid)
         kept = (weights > 0.0) & ~torch.isin(row, apart)
         n, i, j = kept.nonzero(as_tuple=True)
@@ -154,13 +159,15 @@ def attend_dense(
     dropout: float = 0.0,
     *,
     causal: bool = False,
+    key_bias: KeyBias = None,
 ) -> Queries:
     """The same over all keys, through PyTorch's fused kernel, where `seen` says who sees what, or all is causal."""
     blind = None if seen is None else ~seen.any(2, keepdim=True)
     if seen is not None and blind is not None:
         seen = seen | blind
     q, k, v = (x.transpose(0, 1)[None] for x in (query, key, value))
-    output = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropout, is_causal=causal)[0]
+    mask = seen if seen is None or key_bias is None else torch.where(seen, key_bias, -torch.inf)
+    output = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal)[0]
     if blind is not None:
         output = output.masked_fill(blind, 0.0)
     return output.transpose(0, 1)
@@ -188,14 +195,16 @@ class _Blocks(torch.autograd.Function):
     """Every step of a plan, and the same steps again for the gradients."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, how: Plan, dropout: float) -> Tensor:
-        ctx.save_for_backward(query, key, value)
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, key_bias: KeyBias, how: Plan, dropout: float
+    ) -> Tensor:
+        ctx.save_for_backward(query, key, value, key_bias)
         ctx.how, ctx.dropout = how, dropout
         ctx.seed = int(torch.empty((), dtype=torch.int64).random_()) if dropout > 0.0 else 0
         output = torch.zeros_like(query, memory_format=torch.contiguous_format)
         views = how.views(output)
         v, scratch = how.lay(value), _Scratch(query)
-        for step, part, _, _, weights, drop in _weights(how, query, key, dropout, ctx.seed):
+        for step, part, _, _, weights, drop in _weights(how, query, key, key_bias, dropout, ctx.seed):
             dropped = weights if drop is None else weights.mul_(drop)
             read = scratch.product("output", dropped, how.read(step, part, v))
             step.queries.of(views, part).copy_(read)
@@ -204,14 +213,14 @@ class _Blocks(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value = ctx.saved_tensors
+        query, key, value, key_bias = ctx.saved_tensors
         how: Plan = ctx.how
         by_query = torch.zeros_like(query, memory_format=torch.contiguous_format)
         by_key, by_value = (torch.zeros_like(x, memory_format=torch.contiguous_format) for x in (key, value))
         g, dq, v = how.views(gradient), how.views(by_query), how.lay(value)
         dk, dv = how.lay(by_key), how.lay(by_value)
         scale, scratch = 1.0 / math.sqrt(query.shape[2]), _Scratch(query)
-        for step, part, q, k, weights, drop in _weights(how, query, key, ctx.dropout, ctx.seed):
+        for step, part, q, k, weights, drop in _weights(how, query, key, key_bias, ctx.dropout, ctx.seed):
             above = step.queries.of(g, part)
             dropped = weights if drop is None else weights * drop
             how.add(step, part, dv, scratch.product("keys", dropped.transpose(1, 2), above))
@@ -223,19 +232,22 @@ class _Blocks(torch.autograd.Function):
             )
             step.queries.of(dq, part).copy_(scratch.product("queries", scores, k, scale))
             how.add(step, part, dk, scratch.product("keys", scores.transpose(1, 2), q, scale))
-        return by_query, how.collect(dk, by_key), how.collect(dv, by_value), None, None
+        return by_query, how.collect(dk, by_key), how.collect(dv, by_value), None, None, None
 
 
 def _weights(
-    how: Plan, query: Tensor, key: Tensor, dropout: float, seed: int
+    how: Plan, query: Tensor, key: Tensor, key_bias: KeyBias, dropout: float, seed: int
 ) -> Iterator[tuple[Step, Part, Tensor, Tensor, Tensor, Tensor | None]]:
-    """Part by part of each step its queries, its keys, softmax(QKᵀ/√d), and what dropout leaves of it."""
+    """Part by part of each step its queries, its keys, softmax(QKᵀ/√d + bias), and what dropout leaves of it."""
     views, laid = how.views(query), how.lay(key)
+    bias = None if key_bias is None else how.lay(key_bias[:, None, None].expand(-1, query.shape[1], 1))
     scale, scratch = 1.0 / math.sqrt(query.shape[2]), _Scratch(query)
     for step in how.steps:
         for part in step.parts(query.shape[1]):
             q, k = step.queries.of(views, part), how.read(step, part, laid)
             scores = scratch.product("scores", q, k.transpose(1, 2), scale)
+            if bias is not None:
+                scores.add_(how.read(step, part, bias).transpose(1, 2))
             how.hide(step, scores)
             if step.blind is not None:
                 scores.masked_fill_(step.blind, 0.0)

@@ -5,11 +5,13 @@ seen in part the kernel asks the pattern, as a function of positions that it com
 be the only one, and at the second for all.
 """
 
+import math
 from collections.abc import Callable
 from functools import cache, lru_cache
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
@@ -21,6 +23,9 @@ from kotya.errors import KotyaError
 
 _BLOCK = 128
 """Positions in a block of FlexAttention."""
+
+_COLUMNS = 8
+"""More in a head, so that it stays aligned, where keys have a bias; one is used."""
 
 _GRAPHS = 128
 """How many are compiled at most."""
@@ -38,12 +43,26 @@ def attend_flex(
     cross: bool,
     layer: int,
     heads: tuple[int, ...],
+    key_bias: Tensor | None = None,
 ) -> Tensor:
     """One text, [queries, heads, size], all but its wide queries; see `attend_blocks`."""
+    size = query.shape[2]
+    if key_bias is not None:
+        query, key, value = _biased(query, key, value, key_bias)
     layer, heads = pattern.drawers(layer, heads)
     mask = block_mask(pattern, len(query), len(key), cross, layer, heads, query.device)
     output: Tensor = _compiled()(query, key, value, mask)
-    return output
+    return output[..., :size]
+
+
+def _biased(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """With columns that add the bias to the scores of each key: [q, 1] · [k, √d bias]."""
+    size = query.shape[2]
+    wider = size + _COLUMNS
+    q = F.pad(query * math.sqrt(wider / size), (0, _COLUMNS), value=1.0)
+    k, v = F.pad(key, (0, _COLUMNS)), F.pad(value, (0, _COLUMNS))
+    k[..., size] = bias[:, None] * math.sqrt(wider)
+    return q, k, v
 
 
 @cache

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from kotya.attention.blocks import attend_blocks, attend_dense, attend_wide, sparse_weights
+from kotya.attention.blocks import KeyBias, attend_blocks, attend_dense, attend_wide, sparse_weights
 from kotya.attention.kernels import exact
 from kotya.attention.patterns import Causal, Full, Pattern, Place, Window
 from kotya.errors import KotyaError
@@ -89,11 +89,15 @@ class HeadPatterns:
         causal: bool = False,
         cross: bool = False,
         dropout: float = 0.0,
+        key_bias: KeyBias = None,
     ) -> Queries:
-        """One text. Raises KotyaError where the kernel that was asked for cannot do it."""
+        """One text. `key_bias` is added to all scores of a key, but those of wide queries; it has no gradient.
+
+        Raises KotyaError where the kernel that was asked for cannot do it.
+        """
 
         def narrow(pattern: Pattern, heads: tuple[int, ...], q: Queries, k: Keys, v: Keys) -> Queries:
-            return self._narrow(q, k, v, pattern, heads, cross, dropout)
+            return self._narrow(q, k, v, pattern, heads, cross, dropout, key_bias)
 
         output = self._by_group(narrow, causal, query, key, value)
         return self.read_widely(output, query, key, value, causal=causal, cross=cross, dropout=dropout)
@@ -140,6 +144,7 @@ class HeadPatterns:
         *wide: Float[Tensor, "_ heads head_size"],
         causal: bool,
         cross: bool,
+        key_bias: KeyBias = None,
     ) -> Float[Tensor, "heads queries keys"]:
         """The weights by which one text is read, as a sparse tensor. `wide`: what global queries read by, if by others.
 
@@ -149,9 +154,17 @@ class HeadPatterns:
         def of(pattern: Pattern, heads: tuple[int, ...], q: Queries, k: Keys, *wide: Queries) -> Tensor:
             if not isinstance(pattern, Full | Causal):
                 return sparse_weights(
-                    q, k, *wide, pattern=pattern, cross=cross, layer=self.layer, heads=heads
+                    q,
+                    k,
+                    *wide,
+                    pattern=pattern,
+                    cross=cross,
+                    layer=self.layer,
+                    heads=heads,
+                    key_bias=key_bias,
                 )
-            _, weights = exact(q[None], k[None], k[None], causal=isinstance(pattern, Causal))
+            bias = None if key_bias is None else key_bias.expand(1, 1, 1, -1)
+            _, weights = exact(q[None], k[None], k[None], mask=bias, causal=isinstance(pattern, Causal))
             return weights[0].to_sparse()
 
         return self._by_group(of, causal, query, key, *wide, heads=0).coalesce()
@@ -172,23 +185,25 @@ class HeadPatterns:
         heads: tuple[int, ...],
         cross: bool,
         dropout: float,
+        key_bias: KeyBias,
     ) -> Tensor:
         """All queries but the wide ones, which are as good as any here."""
         kernel = choose(self.kernel, pattern, max(len(q), len(k)), q.shape[2], q.device, dropout)
         tell(kernel, pattern, self.layer)
+        layer = self.layer
         if kernel == "blocks":
             return attend_blocks(
-                q, k, v, pattern, cross=cross, layer=self.layer, heads=heads, dropout=dropout
+                q, k, v, pattern, cross=cross, layer=layer, heads=heads, dropout=dropout, key_bias=key_bias
             )
         if kernel == "flex":
             # with it comes PyTorch's compiler, seconds of importing
             from kotya.attention.flex import attend_flex
 
-            return attend_flex(q, k, v, pattern, cross=cross, layer=self.layer, heads=heads)
-        if isinstance(pattern, Full | Causal):
+            return attend_flex(q, k, v, pattern, cross=cross, layer=layer, heads=heads, key_bias=key_bias)
+        if isinstance(pattern, Full | Causal) and key_bias is None:
             return attend_dense(q, k, v, None, dropout, causal=isinstance(pattern, Causal))
         seen = _seen(pattern, len(q), len(k), cross, self.layer, heads)
-        return attend_dense(q, k, v, seen.to(q.device), dropout)
+        return attend_dense(q, k, v, seen.to(q.device), dropout, key_bias=key_bias)
 
 
 @lru_cache(256)
