@@ -102,6 +102,23 @@ def test_dense(pattern: Pattern, role: str, queries: int, keys: int) -> None:
     check_equal(output, attended(*inputs, torch.stack(masks)), inputs)
 
 
+@pytest.mark.parametrize("name", ["window", "dilated", "longformer", "bigbird"])
+def test_how_tensors_lie_in_memory_is_nothing_to_it(name: str) -> None:
+    length, heads, size = 300, 2, 4
+    apart = [torch.randn(heads, size + 3, 2 * length, dtype=torch.float64) for _ in range(2)]
+    query, key = (x[:, 1 : size + 1, ::2].permute(2, 0, 1).requires_grad_() for x in apart)
+    value = torch.randn(length, 1, size, dtype=torch.float64).expand(-1, heads, -1).requires_grad_()
+    lain = [query, key, value]
+    packed = [x.detach().contiguous().requires_grad_() for x in lain]
+    upstream = torch.ones((), dtype=torch.float64).expand(length, heads, size)
+    found = []
+    for inputs in (lain, packed):
+        output = by_blocks(*inputs, PRESETS[name])
+        found.append([output, *torch.autograd.grad(output, inputs, upstream)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_what_sees_nothing_is_zero_and_so_are_its_gradients() -> None:
     pattern = Window(1, 1) & Window(0, 3, 2) & Global((5,))
     inputs = tensors(300, 300, 2)
@@ -152,9 +169,11 @@ def test_in_bfloat16_it_is_as_near_as_that_can_be(name: str) -> None:
         assert float((half.float() - whole).detach().norm()) <= 0.02 * float(whole.detach().norm())
 
 
+@pytest.mark.parametrize("heads", [1, 12])
 @pytest.mark.parametrize("pattern", [Window(9, 9) | Global(1), PRESETS["bigbird"]])
-def test_dropout_leaves_the_mean_and_its_backward_sees_the_same_mask(pattern: Pattern) -> None:
-    inputs = tensors(200, 200, 1)
+def test_dropout_leaves_the_mean_and_its_backward_sees_the_same_mask(pattern: Pattern, heads: int) -> None:
+    """Few heads are multiplied one by one, and many block by block."""
+    inputs = tensors(200, 200, heads)
     torch.manual_seed(3)
     outputs = torch.stack([by_blocks(*inputs, pattern, dropout=0.3) for _ in range(300)])
     narrow = by_blocks(*inputs, pattern)

@@ -249,6 +249,28 @@ def test_elu_and_one_far_below_zero(causal: bool) -> None:
     check_equal(output, written_out(*moved, Elu(8), mask.tril() if causal else mask), inputs)
 
 
+def test_chunks_that_are_cut_keep_no_more() -> None:
+    """Long keys cut causal chunks of FAVOR+, and what is kept for the gradients is the sums before whole ones."""
+    features = Favor(8, 64)
+    kept = []
+    for norm in (1.0, 12.0):
+        query, key, value = tensors(600, 600)
+        taken: list[int] = []
+
+        def keep(x: Tensor, taken: list[int] = taken) -> Tensor:
+            taken.append(x.numel())
+            return x
+
+        parts = linear._causal_parts(
+            features, key * norm, None, torch.full((2, 3, 64), torch.finfo(torch.float32).min)
+        )
+        assert (len(list(parts)) > 10) == (norm > 1)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            attend_linear(query, key * norm, value, features, causal=True)
+        kept.append(sum(taken))
+    assert kept[0] == kept[1]
+
+
 @pytest.mark.parametrize("causal", [False, True])
 def test_a_redraw_leaves_the_gradients_of_passes_before_it(causal: bool) -> None:
     form = Linear(Favor(8, 16, redraw=2))

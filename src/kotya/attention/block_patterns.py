@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from kotya.attention.counters import draw_distinct
+from kotya.attention.counters import draw_distinct, hashed
 from kotya.attention.cuts import Numbers, ranges
 from kotya.attention.patterns import Allowed, Global, Grid, Kinds, Pairs, Pattern, Place, Positions, centre
 from kotya.errors import KotyaError
@@ -79,7 +79,8 @@ class Random(Pattern):
         inner = torch.arange(0, block, self.size)
         q, k = (number[:, None] * block + inner for number in (query, key))
         cells = self.allows(q[:, :, None], k[:, None, :], grid.place).flatten(1)
-        return self.of_kind(~cells.any(1), cells.all(1), *cells.long().unbind(1))
+        drawn_cells = (cells * hashed((), torch.arange(cells.shape[1]))).sum(1)
+        return self.of_kind(~cells.any(1), cells.all(1), drawn_cells)
 
     def stride(self) -> int:
         return 1

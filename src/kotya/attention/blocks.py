@@ -1,8 +1,9 @@
 """Attention over the blocks that a pattern keeps: softmax(QKᵀ/√d) V with cost and memory linear in length.
 
-A loop over blocks of queries, all heads of a block at once, each over the keys it sees: two matrix products and a
-softmax that stay in cache. The backward computes the weights again, so nothing is kept but query, key and value. The
-few queries that see a share of all keys (`Global` ones) read apart, through PyTorch's fused kernel.
+A loop over blocks of queries, each over the keys it sees: two matrix products and a softmax that stay in cache, for all
+heads of a block at once, or for blocks of one head that follow each other and see alike. The backward computes the
+weights again, so nothing is kept but query, key and value. The few queries that see a share of all keys (`Global` ones)
+read apart, through PyTorch's fused kernel.
 
 Plain PyTorch, for any device. A query that sees nothing gives zero, with zero gradient.
 """
@@ -18,7 +19,8 @@ from torch import Tensor
 
 from kotya.attention.kernels import exact_type
 from kotya.attention.patterns import Full, Pattern
-from kotya.attention.plan import Part, Plan, Step, plan
+from kotya.attention.plan import Batch, Plan, Step, plan
+from kotya.attention.scratch import Scratch
 from kotya.dropout import dropout_mask
 
 Queries = Float[Tensor, "queries heads head_size"]
@@ -90,6 +92,7 @@ def _wide(
     return wide.to(query.device), seen.to(query.device)
 
 
+@torch.no_grad()
 def sparse_weights(
     query: Queries,
     key: Keys,
@@ -143,11 +146,12 @@ def _narrow_weights(
         torch.arange(len(x), device=x.device)[:, None, None].expand(-1, len(heads), 1) for x in (query, key)
     )
     views, laid = how.views(rows), how.lay(columns)
-    for step, part, _, _, weights, _ in _weights(how, query, key, key_bias, 0.0, 0):
-        row, column = step.queries.of(views, part), how.read(step, part, laid)
+    scratch = Scratch(columns)
+    for step, batch, _, _, weights, _ in _weights(how, query, key, key_bias, 0.0, 0):
+        row, column = step.queries.of(views, batch), how.read(step, batch, laid, scratch, "columns")
         kept = (weights > 0.0) & ~torch.isin(row, apart)
         n, i, j = kept.nonzero(as_tuple=True)
-        head = torch.full_like(n, part.number) if part.by_head else n
+        head = torch.full_like(n, batch.number) if batch.by_head else n
         yield torch.stack([head, row[n, i, 0], column[n, j, 0]]), weights[n, i, j]
 
 
@@ -173,24 +177,6 @@ def attend_dense(
     return output.transpose(0, 1)
 
 
-class _Scratch:
-    """One piece of memory for each purpose, for all steps: what is allocated anew costs page faults."""
-
-    def __init__(self, like: Tensor) -> None:
-        self.like, self.known = like, dict[str, Tensor]()
-
-    def take(self, name: str, *shape: int) -> Tensor:
-        count = math.prod(shape)
-        if name not in self.known or len(self.known[name]) < count:
-            self.known[name] = self.like.new_empty(count)
-        return self.known[name][:count].view(shape)
-
-    def product(self, name: str, left: Tensor, right: Tensor, scale: float = 1.0) -> Tensor:
-        """scale · left · right, batch by batch: a batch whose results lie apart would be multiplied one by one."""
-        room = self.take(name, len(left), left.shape[1], right.shape[2])
-        return torch.baddbmm(room, left, right, beta=0.0, alpha=scale, out=room)
-
-
 class _Blocks(torch.autograd.Function):
     """Every step of a plan, and the same steps again for the gradients."""
 
@@ -203,11 +189,11 @@ class _Blocks(torch.autograd.Function):
         ctx.seed = int(torch.empty((), dtype=torch.int64).random_()) if dropout > 0.0 else 0
         output = torch.zeros_like(query, memory_format=torch.contiguous_format)
         views = how.views(output)
-        v, scratch = how.lay(value), _Scratch(query)
-        for step, part, _, _, weights, drop in _weights(how, query, key, key_bias, dropout, ctx.seed):
+        v, scratch = how.lay(value), Scratch(query)
+        for step, batch, _, _, weights, drop in _weights(how, query, key, key_bias, dropout, ctx.seed):
             dropped = weights if drop is None else weights.mul_(drop)
-            read = scratch.product("output", dropped, how.read(step, part, v))
-            step.queries.of(views, part).copy_(read)
+            values = how.read(step, batch, v, scratch, "values")
+            step.queries.of(views, batch).copy_(scratch.product("output", dropped, values))
         return output
 
     @staticmethod
@@ -219,35 +205,35 @@ class _Blocks(torch.autograd.Function):
         by_key, by_value = (torch.zeros_like(x, memory_format=torch.contiguous_format) for x in (key, value))
         g, dq, v = how.views(gradient), how.views(by_query), how.lay(value)
         dk, dv = how.lay(by_key), how.lay(by_value)
-        scale, scratch = 1.0 / math.sqrt(query.shape[2]), _Scratch(query)
-        for step, part, q, k, weights, drop in _weights(how, query, key, key_bias, ctx.dropout, ctx.seed):
-            above = step.queries.of(g, part)
+        scale, scratch = 1.0 / math.sqrt(query.shape[2]), Scratch(query)
+        for step, batch, q, k, weights, drop in _weights(how, query, key, key_bias, ctx.dropout, ctx.seed):
+            above, values = step.queries.of(g, batch), how.read(step, batch, v, scratch, "values")
             dropped = weights if drop is None else weights * drop
-            how.add(step, part, dv, scratch.product("keys", dropped.transpose(1, 2), above))
-            by_weights = scratch.product("weights", above, how.read(step, part, v).transpose(1, 2))
+            how.add(step, batch, dv, scratch.product("added", dropped.transpose(1, 2), above))
+            by_weights = scratch.product("weights", above, values.transpose(1, 2))
             if drop is not None:
                 by_weights.mul_(drop)
             scores = torch._softmax_backward_data(
                 by_weights, weights, 2, weights.dtype, grad_input=by_weights
             )
-            step.queries.of(dq, part).copy_(scratch.product("queries", scores, k, scale))
-            how.add(step, part, dk, scratch.product("keys", scores.transpose(1, 2), q, scale))
+            step.queries.of(dq, batch).copy_(scratch.product("queries", scores, k, scale))
+            how.add(step, batch, dk, scratch.product("added", scores.transpose(1, 2), q, scale))
         return by_query, how.collect(dk, by_key), how.collect(dv, by_value), None, None, None
 
 
 def _weights(
     how: Plan, query: Tensor, key: Tensor, key_bias: KeyBias, dropout: float, seed: int
-) -> Iterator[tuple[Step, Part, Tensor, Tensor, Tensor, Tensor | None]]:
-    """Part by part of each step its queries, its keys, softmax(QKᵀ/√d + bias), and what dropout leaves of it."""
+) -> Iterator[tuple[Step, Batch, Tensor, Tensor, Tensor, Tensor | None]]:
+    """Batch by batch of each step its queries, its keys, softmax(QKᵀ/√d + bias), and what dropout leaves of it."""
     views, laid = how.views(query), how.lay(key)
     bias = None if key_bias is None else how.lay(key_bias[:, None, None].expand(-1, query.shape[1], 1))
-    scale, scratch = 1.0 / math.sqrt(query.shape[2]), _Scratch(query)
+    scale, scratch = 1.0 / math.sqrt(query.shape[2]), Scratch(query)
     for step in how.steps:
-        for part in step.parts(query.shape[1]):
-            q, k = step.queries.of(views, part), how.read(step, part, laid)
+        for batch in step.batches(query.shape[1]):
+            q, k = step.queries.of(views, batch), how.read(step, batch, laid, scratch, "keys")
             scores = scratch.product("scores", q, k.transpose(1, 2), scale)
             if bias is not None:
-                scores.add_(how.read(step, part, bias).transpose(1, 2))
+                scores.add_(how.read(step, batch, bias, scratch, "bias").transpose(1, 2))
             how.hide(step, scores)
             if step.blind is not None:
                 scores.masked_fill_(step.blind, 0.0)
@@ -256,7 +242,7 @@ def _weights(
                 weights.masked_fill_(step.blind, 0.0)
             drop = _drop(weights, dropout, seed) if dropout > 0.0 else None
             seed += 1
-            yield step, part, q, k, weights, drop
+            yield step, batch, q, k, weights, drop
 
 
 def _drop(weights: Tensor, dropout: float, seed: int) -> Tensor:

@@ -60,7 +60,7 @@ class Elu(FeatureMap):
 
 
 class _EluAndOne(torch.autograd.Function):
-    """e^x up to 0, and not 1 more than e^x - 1, which rounds a small one away; x + 1 from there on."""
+    """e^x below 0, since (e^x - 1) + 1 rounds small ones to 0; x + 1 above."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

@@ -3,12 +3,13 @@
 out_i = φ(q_i)ᵀ S / φ(q_i)ᵀ z,   S = Σ_j φ(k_j) v_jᵀ,   z = Σ_j φ(k_j); for causal attention the sums end at i.
 
 Texts are read chunk by chunk, features and all, and once more for the gradients, so that nothing is kept but query,
-key, value and output, and in causal attention the sums before each chunk. There a block of positions reads what came
-before it through the sums, itself through a triangle of scores. The sums are all that decoding keeps: their size does
-not grow.
+key, value and output, and in causal attention the sums before each chunk. There the positions of a block read what came
+before the block through the sums, and each other through a triangle of scores. The sums are all that decoding keeps:
+their size does not grow.
 
 Features have a scale (features.py). When it rises, the sums fall with it, as in the online softmax (Milakov and
-Gimelshein 2018). A denominator is so 1 at least. All is computed in float32, whatever autocast is on.
+Gimelshein 2018): over whole texts no denominator of FAVOR+ is so below 1. All is computed in float32, whatever autocast
+is on.
 """
 
 from collections.abc import Callable, Iterator
@@ -99,6 +100,8 @@ class LinearCache:
 
     def raise_to(self, scale: Scale) -> None:
         """Divide by more."""
+        if scale is self.scale:
+            return
         self.sums = self.sums * (self.scale - scale).exp()[..., None]
         self.scale = scale
 
@@ -202,7 +205,7 @@ def _causal_parts(
         part = left.pop()
         k, raised = features.keys(key[:, part], scale, _real(lengths, part))
         start, stop = part.start, part.stop
-        if stop - start > 1:
+        if stop - start > 1 and raised is not scale:
             first = slice(start, start + 1)
             _, least = features.keys(key[:, first], scale, _real(lengths, first))
             if bool((raised - least > _RISE).any()):
@@ -276,6 +279,29 @@ class _Whole(torch.autograd.Function):
         return by_query, by_key, by_value, None, None
 
 
+@dataclass
+class _Chunk:
+    """A chunk of causal attention."""
+
+    scale: Scale
+    """Of the sums before it."""
+    parts: list[tuple[slice, Scale]]
+    """What it is cut into, mostly one, and their scales."""
+
+    def before(
+        self, sums: Sums, key: Texts, value: Values, features: FeatureMap, lengths: Tensor | None
+    ) -> list[tuple[slice, Scale, Sums]]:
+        """Each part with the sums before it at its scale; `sums`: those before the chunk."""
+        cache, found = LinearCache(sums, self.scale), []
+        for number, (part, scale) in enumerate(self.parts, 1):
+            cache.raise_to(scale)
+            found.append((part, scale, cache.sums))
+            if number < len(self.parts):
+                k, _ = features.keys(key[:, part], scale, _real(lengths, part))
+                cache.add(k, _with_ones(value, part))
+        return found
+
+
 class _Causal(torch.autograd.Function):
     """Every query sees the keys up to its own: earlier chunks through their sums, its own through a triangle."""
 
@@ -288,17 +314,19 @@ class _Causal(torch.autograd.Function):
         rows, length, heads, size = value.shape
         cache = LinearCache.empty(rows, heads, size, features, key.device)
         below = torch.empty(rows, heads, length, 1, device=query.device)
-        parts, sums = [], []
+        firsts = {chunk.start for chunk in _chunks(key, features, causal=True)}
+        chunks, sums = list[_Chunk](), []
         for part, k, scale in _causal_parts(features, key, lengths, cache.scale):
-            cache.raise_to(scale)
-            parts.append((part, scale))
-            if any(ctx.needs_input_grad):
-                sums.append(cache.sums)
+            if part.start in firsts:
+                chunks.append(_Chunk(cache.scale, []))
+                if any(ctx.needs_input_grad):
+                    sums.append(cache.sums)
+            chunks[-1].parts.append((part, scale))
             seen = cache.step(features.queries(query[:, part], scale), k, _with_ones(value, part), scale)
             output[:, part] = _ratio(seen).transpose(1, 2)
             below[:, :, part] = seen[..., -1:]
         ctx.save_for_backward(query, key, value, output, lengths, below, *sums)
-        ctx.features, ctx.parts = features, parts
+        ctx.features, ctx.chunks = features, chunks
         return output
 
     @staticmethod
@@ -310,22 +338,29 @@ class _Causal(torch.autograd.Function):
         features: FeatureMap = ctx.features
         by_query, by_key, by_value = (torch.empty_like(x) for x in (query, key, value))
         by_sums, later = None, None
-        for (part, scale), sums in zip(reversed(ctx.parts), reversed(before), strict=True):
-            by_sums = (
-                torch.zeros_like(sums) if by_sums is None else by_sums * (scale - later).exp()[..., None]
-            )
+        parts = (
+            found
+            for chunk, sums in zip(reversed(ctx.chunks), reversed(before), strict=True)
+            for found in reversed(chunk.before(sums, key, value, features, lengths))
+        )
+        for part, scale, sums in parts:
+            if by_sums is None:
+                by_sums = torch.zeros_like(sums)
+            elif scale is not later:
+                by_sums = by_sums * (scale - later).exp()[..., None]
             later = scale
             with torch.enable_grad():
                 x, y = _leaf(query, part), _leaf(key, part)
                 q, (k, _) = features.queries(x, scale), features.keys(y, scale, _real(lengths, part))
             v, g = _with_ones(value, part), _by_seen(gradient[:, part], output[:, part], below[:, :, part])
-            pairs, weights = _triangle(g, v), _triangle(q.detach(), k.detach())
-            by_q = _up_to(pairs, g, v, k.detach(), sums.transpose(2, 3))
-            by_k = _from_on(pairs, g, v, q.detach(), by_sums.transpose(2, 3))
-            by_v = _from_on(weights, q.detach(), k.detach(), g[..., :-1], by_sums[..., :-1])
+            fq, fk = q.detach(), k.detach()
+            pairs, weights = _triangle(g, v), _triangle(fq, fk)
+            by_q = _up_to(pairs, g, v, fk, sums.transpose(2, 3))
+            by_k = _from_on(pairs, g, v, fq, by_sums.transpose(2, 3))
+            by_v = _from_on(weights, fq, fk, g[..., :-1], by_sums[..., :-1])
             by_query[:, part], by_key[:, part] = torch.autograd.grad((q, k), (x, y), (by_q, by_k))
             by_value[:, part] = by_v.transpose(1, 2)
-            by_sums = by_sums + q.detach().transpose(2, 3) @ g
+            by_sums = by_sums + fq.transpose(2, 3) @ g
         return by_query, by_key, by_value, None, None
 
 

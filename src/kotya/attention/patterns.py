@@ -30,7 +30,7 @@ Pairs = Int[Tensor, "pairs 2"]
 Kinds = Int[Tensor, " pairs"]
 
 _SMALLEST_SHARED = 16
-"""Blocks of two sizes are cut into such as fit into both, if these are not smaller."""
+"""Blocks of two sizes are cut into such as fit into both, if these are not smaller, or one of the two."""
 
 NOTHING, EVERYTHING = 0, 1
 """Kinds of pairs of blocks: no query sees any key, every query sees every key."""
@@ -397,7 +397,7 @@ class _Two(Pattern):
             return None
         # blocks that lie across each other cost less than very small ones
         shared = gcd(*grains)
-        return shared if shared >= _SMALLEST_SHARED else max(grains)
+        return shared if shared >= _SMALLEST_SHARED or shared in grains else max(grains)
 
     def drawn_by_head(self) -> bool:
         return self.one.drawn_by_head() or self.other.drawn_by_head()

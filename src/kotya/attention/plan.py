@@ -20,17 +20,18 @@ from torch import Tensor
 from kotya.attention.cuts import Cut
 from kotya.attention.layout import Layout, layout
 from kotya.attention.patterns import Pattern
+from kotya.attention.scratch import Scratch
 from kotya.errors import KotyaError
 
 _BLOCK = 64
-"""Queries in a block where the pattern leaves it open; twice as many in half precision, where products cost less than
-what is around them."""
+"""Queries in a block where the pattern leaves it open; twice as many in half precision and on a GPU, where products
+cost less than what is around them."""
 _SHORTEST = 8
 """Positions of a block, at least."""
 _VECTOR = 16
-"""Columns of scores are read by so many."""
+"""What is read begins and ends at columns in such numbers: products of these widths are faster."""
 _SCORES = 1 << 18
-"""What blocks of one step have together for one head, at most: more would not stay in cache."""
+"""Scores of a head in one step, at most: more would not stay in cache."""
 _KEPT = 64
 """Plans that are kept."""
 
@@ -39,12 +40,12 @@ Blocks = Num[Tensor, "batch size head_size"]
 
 
 @dataclass(frozen=True)
-class Part:
-    """What is multiplied at once, as a batch: of a step all blocks of one head, or one block of all heads."""
+class Batch:
+    """What is multiplied at once: of a step all blocks of one head, or one block of all heads."""
 
     number: int
     """Of the head, or of the block."""
-    batch: int
+    size: int
     by_head: bool
 
 
@@ -61,23 +62,21 @@ class Run:
     def __len__(self) -> int:
         return self.stop - self.start
 
-    def of(self, views: Sequence[Tensor], part: Part) -> Blocks:
+    def of(self, views: Sequence[Tensor], batch: Batch) -> Blocks:
         """Their vectors; one view a remainder. They overlap where the shift is less than the length."""
         view = views[self.remainder]
-        head, position, one = view.stride()
-        further, place = self.shift * position, self.start * position
-        batch, single = (further, head) if part.by_head else (head, further)
-        shape = part.batch, len(self), view.shape[2]
-        first = view.storage_offset() + place + part.number * single
-        return view.as_strided(shape, (batch, position, one), first)
+        by_head, by_position, one = view.stride()
+        by_block = self.shift * by_position
+        step, chosen = (by_block, by_head) if batch.by_head else (by_head, by_block)
+        start = view.storage_offset() + self.start * by_position + batch.number * chosen
+        return view.as_strided((batch.size, len(self), view.shape[2]), (step, by_position, one), start)
 
     def shifted(self, run: "Run", count: int) -> "Run | None":
-        """With the shift that has the other one follow after so many blocks, if it does."""
-        shift = run.start - self.start - (count - 1) * self.shift
+        """This run with the shift by which the other is its place in block `count`; None where there is none."""
+        shift = self.shift if count > 1 else run.start - self.start
+        follows = shift >= 0 and run.start == self.start + count * shift
         alike = self.remainder == run.remainder and len(self) == len(run)
-        if not alike or shift < 0 or (count > 1 and shift != self.shift):
-            return None
-        return replace(self, shift=shift)
+        return replace(self, shift=shift) if follows and alike else None
 
 
 @dataclass(frozen=True)
@@ -88,8 +87,8 @@ class Step:
     blind: Bool[Tensor, "#heads size 1"] | None
     """Queries that see nothing, where there are any."""
 
-    def parts(self, heads: int) -> list[Part]:
-        return [Part(0, heads, by_head=False)]
+    def batches(self, heads: int) -> list[Batch]:
+        return [Batch(0, heads, by_head=False)]
 
 
 @dataclass(frozen=True)
@@ -101,11 +100,11 @@ class BandStep(Step):
     """To be added to scores from a column on: -inf where a key is not seen. What is not named is seen whole."""
     count: int = 1
 
-    def parts(self, heads: int) -> list[Part]:
+    def batches(self, heads: int) -> list[Batch]:
         """As few as there can be."""
         if self.count < heads:
-            return [Part(block, heads, by_head=False) for block in range(self.count)]
-        return [Part(head, self.count, by_head=True) for head in range(heads)]
+            return [Batch(block, heads, by_head=False) for block in range(self.count)]
+        return [Batch(head, self.count, by_head=True) for head in range(heads)]
 
     def joined(self, step: "BandStep") -> "BandStep | None":
         """With one more block, which has the same biases, if all that it sees is as far on as before."""
@@ -155,16 +154,16 @@ class Plan(ABC):
         """Gradients that were added to the room that was laid."""
 
     @abstractmethod
-    def read(self, step: Step, part: Part, laid: list[Tensor]) -> Blocks:
-        """The keys or values of a part of a step."""
+    def read(self, step: Step, batch: Batch, laid: list[Tensor], scratch: Scratch, name: str) -> Blocks:
+        """The keys or values of a batch; what does not stand together is gathered in the scratch of that name."""
 
     @abstractmethod
     def hide(self, step: Step, scores: Float[Tensor, "batch size columns"]) -> None:
         """Make scores of keys that are not seen -inf, in place."""
 
     @abstractmethod
-    def add(self, step: Step, part: Part, laid: list[Tensor], x: Blocks) -> None:
-        """Add gradients of the keys of a part of a step where they belong."""
+    def add(self, step: Step, batch: Batch, laid: list[Tensor], x: Blocks) -> None:
+        """Add gradients of the keys of a batch where they belong."""
 
 
 class Bands(Plan):
@@ -176,21 +175,24 @@ class Bands(Plan):
     def collect(self, laid: list[Tensor], room: Text) -> Text:
         return room
 
-    def read(self, step: Step, part: Part, laid: list[Tensor]) -> Blocks:
+    def read(self, step: Step, batch: Batch, laid: list[Tensor], scratch: Scratch, name: str) -> Blocks:
         assert isinstance(step, BandStep)
-        runs = [run.of(laid, part) for run in step.runs]
-        return runs[0] if len(runs) == 1 else torch.cat(runs, dim=1)
+        runs = [run.of(laid, batch) for run in step.runs]
+        if len(runs) == 1:
+            return runs[0]
+        room = scratch.take(name, batch.size, sum(map(len, step.runs)), runs[0].shape[2])
+        return torch.cat(runs, dim=1, out=room)
 
     def hide(self, step: Step, scores: Float[Tensor, "batch size columns"]) -> None:
         assert isinstance(step, BandStep)
         for column, bias in step.biases:
             scores[:, :, column : column + bias.shape[2]].add_(bias)
 
-    def add(self, step: Step, part: Part, laid: list[Tensor], x: Blocks) -> None:
+    def add(self, step: Step, batch: Batch, laid: list[Tensor], x: Blocks) -> None:
         assert isinstance(step, BandStep)
         for run, added in zip(step.runs, x.split(list(map(len, step.runs)), dim=1), strict=True):
-            room = run.of(laid, part)
-            if not part.by_head:
+            room = run.of(laid, batch)
+            if not batch.by_head:
                 room.add_(added)
             elif not run.shift:
                 room[0].add_(added.sum(0))
@@ -223,10 +225,11 @@ class Draws(Plan):
         length, heads, size = room.shape
         return laid[0].view(heads, -1, size)[:, :length].transpose(0, 1)
 
-    def read(self, step: Step, part: Part, laid: list[Tensor]) -> Blocks:
+    def read(self, step: Step, batch: Batch, laid: list[Tensor], scratch: Scratch, name: str) -> Blocks:
         assert isinstance(step, DrawStep)
         heads = len(laid[0]) // self.keys.count
-        read = laid[0].index_select(0, step.blocks)
+        room = scratch.take(name, len(step.blocks), laid[0].shape[1])
+        read = torch.index_select(laid[0], 0, step.blocks, out=room)
         return read.view(heads, len(step.blocks) // heads * self.keys.size, -1)
 
     def hide(self, step: Step, scores: Float[Tensor, "batch size columns"]) -> None:
@@ -237,7 +240,7 @@ class Draws(Plan):
         cells = scores.view(heads, rows, -1, size)[:, :, : bias.shape[1]]
         cells.add_(bias.transpose(1, 2))
 
-    def add(self, step: Step, part: Part, laid: list[Tensor], x: Blocks) -> None:
+    def add(self, step: Step, batch: Batch, laid: list[Tensor], x: Blocks) -> None:
         assert isinstance(step, DrawStep)
         laid[0].index_add_(0, step.blocks, x.view(len(step.blocks), -1))
 
@@ -260,7 +263,7 @@ def plan(
     stride = 1 if cross or pattern.stride() >= keys else max(pattern.stride(), 1)
     # blocks no longer than a text, or than a remainder of a far dilation has positions
     grain, longest = pattern.grain(), max(queries, keys, 1)
-    block = 2 * _BLOCK if dtype.itemsize == 2 else _BLOCK
+    block = 2 * _BLOCK if dtype.itemsize == 2 or device.type != "cpu" else _BLOCK
     size = min(grain, longest) if grain else min(block, max(_SHORTEST, -(-keys // stride)))
     layouts = []
     for head in heads:
@@ -299,7 +302,7 @@ def _bands(cut: Layout, dtype: torch.dtype, device: torch.device) -> list[BandSt
     edges = [_edges(tile) for tile in cut.tiles]
     known: dict[object, _Parts] = {}
     steps: list[BandStep] = []
-    before: object = None
+    seen_before: object = None
     for block, pairs in _by_query(cut):
         queries = _run(cut.queries, block)
         if queries.stop <= queries.start:
@@ -316,16 +319,16 @@ def _bands(cut: Layout, dtype: torch.dtype, device: torch.device) -> list[BandSt
                 runs.append(run)
             parts.append((tile, low, low + run.stop - run.start))
         rows = queries.stop - queries.start
-        alike = (rows, *parts)
-        if alike not in known:
-            known[alike] = _Parts(cut.tiles, rows, parts, dtype, device)
-        step = BandStep(queries, known[alike].blind, tuple(runs), known[alike].biases)
-        joined = steps[-1].joined(step) if alike == before else None
+        seen = (rows, *parts)
+        if seen not in known:
+            known[seen] = _Parts(cut.tiles, rows, parts, dtype, device)
+        step = BandStep(queries, known[seen].blind, tuple(runs), known[seen].biases)
+        joined = steps[-1].joined(step) if seen == seen_before else None
         if joined is None:
             steps.append(step)
         else:
             steps[-1] = joined
-        before = alike
+        seen_before = seen
     return steps
 
 
