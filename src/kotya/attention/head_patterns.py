@@ -249,10 +249,17 @@ def tell(kernel: str, pattern: Pattern, layer: int) -> None:
 def _seen(
     pattern: Pattern, queries: int, keys: int, cross: bool, layer: int, heads: tuple[int, ...]
 ) -> Bool[Tensor, "#heads queries keys"]:
-    """The mask of these heads, one for all of them unless every head draws its own; those of short texts are kept."""
+    """The mask of these heads, one for all of them unless every head draws its own.
+
+    Those of short texts are kept, and a corner of one is that of a shorter text, but for where the end matters.
+    """
+    pattern.check(Place(queries, keys, cross))
     layer, heads = pattern.drawers(layer, heads)
-    make = _kept if max(queries, keys) <= SHORT else _made
-    return make(pattern, queries, keys, cross, layer, heads)
+    if max(queries, keys) > SHORT:
+        return _made(pattern, queries, keys, cross, layer, heads)
+    if cross or pattern.knows_the_end():
+        return _kept(pattern, queries, keys, cross, layer, heads)
+    return _kept(pattern, SHORT, SHORT, cross, layer, heads)[:, :queries, :keys]
 
 
 def _made(
