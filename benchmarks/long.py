@@ -97,7 +97,7 @@ GENERATED = {
 """By folder the generator of its texts, and options."""
 SHORT_RUN = ("training.updates=250", "training.examples=8", "training.evaluate_every=125")
 """Minutes instead of hours."""
-SMALL_BATCHES = ("training.examples=8", "training.learning_rate=1e-4")
+SMALL_BATCHES = ("training.examples=8",)
 TASKS = {
     "reviews": Task("reviews", "accuracy", EXTENDED, SMALL_BATCHES, "minilm"),
     "hyperpartisan": Task("hyperpartisan", "accuracy", EXTENDED, SMALL_BATCHES, "minilm"),
