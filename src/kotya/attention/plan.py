@@ -278,11 +278,11 @@ def plan(
     return Bands(first.queries, first.keys, _bands(first, dtype, device))
 
 
-def _run(cut: Cut, block: int, blocks: int = 1) -> Run:
-    """Neighbouring blocks of one remainder, without what is past the end."""
+def _run(cut: Cut, block: int) -> Run:
+    """The positions of a block, without what is past the end."""
     remainder, start = block // cut.share, block % cut.share * cut.size
     end = -(-(cut.length - remainder) // cut.stride)
-    return Run(remainder, start, min(start + blocks * cut.size, end))
+    return Run(remainder, start, min(start + cut.size, end))
 
 
 def _by_query(cut: Layout) -> list[tuple[int, list[tuple[int, int]]]]:
@@ -317,8 +317,8 @@ def _bands(cut: Layout, dtype: torch.dtype, device: torch.device) -> list[BandSt
                 runs[-1] = Run(run.remainder, runs[-1].start, run.stop)
             else:
                 runs.append(run)
-            parts.append((tile, low, low + run.stop - run.start))
-        rows = queries.stop - queries.start
+            parts.append((tile, low, low + len(run)))
+        rows = len(queries)
         seen = (rows, *parts)
         if seen not in known:
             known[seen] = _Parts(cut.tiles, rows, parts, dtype, device)
@@ -402,7 +402,7 @@ def _draws(
             blocks += [head * share + key for key, _ in ordered]
             partly.append([tile for _, tile in ordered[:partial]])
         queries = _run(cuts[0].queries, block)
-        rows = queries.stop - queries.start
+        rows = len(queries)
         blind = None
         if partial == count:
             blind = _blind(allowed[torch.tensor(partly)][:, :, :rows].any(1), device)
