@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
@@ -80,6 +80,7 @@ def test_union_and_intersection(one: Pattern, other: Pattern, length: int) -> No
     assert torch.equal((one & other).bind(length, length).mask(), a & b)
 
 
+@example(Window(3, 0, 4) | Random(1, 1, 5), True, 1, 25, 25, 3)  # by a block that is past the end
 @settings(max_examples=300, deadline=None)
 @given(
     patterns,

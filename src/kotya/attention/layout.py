@@ -95,14 +95,21 @@ def _layout(bound: Bound, size: int, stride: int) -> Layout | None:
     past = (grid.keys.last(key) - (place.keys - 1)).clamp(min=0)
     kinds = torch.where(past > 0, hashed((1,), hashed((), kinds) + past), kinds)
     _, tile = kinds.unique(return_inverse=True)
-    example = torch.zeros(int(tile.max()) + 1 if len(tile) else 0, dtype=torch.long)
-    example[tile] = torch.arange(len(tile))
+    example = _least_cut(tile, grid.queries.last(query) - (place.queries - 1))
     k = grid.keys.positions(key[example])[:, None, :]
     tiles = pattern.allows(grid.queries.positions(query[example])[:, :, None], k, place) & (k < place.keys)
     tiles |= (kinds[example] == EVERYTHING)[:, None, None]
     kept = tiles.flatten(1).any(1)[tile]
     wide = bound.pattern.wide(place)
     return Layout(grid.queries, grid.keys, query[kept], key[kept], tile[kept], tiles, wide)
+
+
+def _least_cut(tile: Int[Tensor, " pairs"], past: Int[Tensor, " pairs"]) -> Int[Tensor, " tiles"]:
+    """Of each tile's pairs the one whose queries end the least past the text: those there say nothing of the others."""
+    order = past.clamp(min=0) * len(tile) + torch.arange(len(tile))
+    tiles = int(tile.max()) + 1 if len(tile) else 0
+    least = torch.zeros(tiles, dtype=torch.long).scatter_reduce(0, tile, order, "amin", include_self=False)
+    return least % max(len(tile), 1)
 
 
 _kept = lru_cache(1024)(_layout)

@@ -104,7 +104,7 @@ class Pattern(ABC):
     def kinds(self, query: Numbers, key: Numbers, grid: Grid) -> Kinds:
         """What is allowed inside pairs of blocks: `NOTHING`, `EVERYTHING`, or equal numbers only where it is the same.
 
-        Past the end of the text it goes on as before.
+        Keys past the end of the text go on as before; queries there may see anything.
         """
 
     def of_kind(self, nothing: Allowed, everything: Allowed, *features: Numbers) -> Kinds:
