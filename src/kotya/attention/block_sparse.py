@@ -10,6 +10,7 @@ That is a bias of log m on the scores of a key, but those of queries in the firs
 """
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -57,8 +58,7 @@ class BlockSparse(Form):
         if packing.longest <= self.whole:
             self._by_dense(query, dropout)
             return attend_packed(query, key, value, packing, dropout=dropout)
-        texts = zip(*(x.split(packing.lengths) for x in (query, key, value)), strict=True)
-        return torch.cat([self._read(q, k, v, dropout) for q, k, v in texts])
+        return packing.text_by_text(partial(self._read, dropout=dropout), query, key, value)
 
     def rows(
         self,
@@ -74,10 +74,11 @@ class BlockSparse(Form):
         """Row by row, without its padding, whose queries give zero."""
         self._check(causal, cross)
         longest = key.shape[1]
+        ends = [longest] * len(key) if lengths is None else lengths.tolist()
         rows = []
-        for row, length in enumerate([longest] * len(key) if lengths is None else lengths.tolist()):
-            read = self._read(query[row, :length], key[row, :length], value[row, :length], dropout)
-            rows.append(F.pad(read, (0, 0, 0, 0, 0, longest - length)))
+        for q, k, v, end in zip(query.unbind(), key.unbind(), value.unbind(), ends, strict=True):
+            read = self._read(q[:end], k[:end], v[:end], dropout)
+            rows.append(F.pad(read, (0, 0, 0, 0, 0, longest - end)))
         return torch.stack(rows)
 
     def _read(self, query: Text, key: Text, value: Text, dropout: float) -> Text:

@@ -142,8 +142,8 @@ class Patterned(Form):
         self, output: Tokens, wide: Projected, packing: Packing, *, causal: bool, dropout: float
     ) -> Tokens:
         """The output of packed texts, with that of global queries in place, which read by these."""
-        texts = zip(*(x.split(packing.lengths) for x in (output, *wide)), strict=True)
-        return torch.cat([self.patterns.read_widely(*text, causal=causal, dropout=dropout) for text in texts])
+        read = partial(self.patterns.read_widely, causal=causal, dropout=dropout)
+        return packing.text_by_text(read, output, *wide)
 
     def rows(
         self,
@@ -157,19 +157,14 @@ class Patterned(Form):
         dropout: float = 0.0,
     ) -> Queries:
         """Row by row, without its padding. Padded queries of a text that reads itself are zero."""
-        output = torch.zeros_like(query)
         rows = []
-        for row, length in enumerate([key.shape[1]] * len(key) if lengths is None else lengths.tolist()):
-            queries = query.shape[1] if cross else length
+        ends = [key.shape[1]] * len(key) if lengths is None else lengths.tolist()
+        for q, k, v, end in zip(query.unbind(), key.unbind(), value.unbind(), ends, strict=True):
+            queries = len(q) if cross else end
             read = self.patterns.attend(
-                query[row, :queries],
-                key[row, :length],
-                value[row, :length],
-                causal=causal,
-                cross=cross,
-                dropout=dropout,
+                q[:queries], k[:end], v[:end], causal=causal, cross=cross, dropout=dropout
             )
-            rows.append(torch.cat([read, output[row, queries:]]) if queries < query.shape[1] else read)
+            rows.append(F.pad(read, (0, 0, 0, 0, 0, len(q) - queries)))
         return torch.stack(rows)
 
     def weights(

@@ -10,7 +10,7 @@ Everything of a Transformer but attention runs on the tokens as they stand. Atte
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate
 from typing import Any
 
@@ -124,12 +124,17 @@ class Packing:
 
     def in_rows(self, compute: Callable[..., Tokens], *xs: Tokens) -> Tokens:
         """`compute(*rows, lengths)` of the sequences one a row, part by part; its lengths are None without padding."""
-        found = []
+        if len(self.alike) == 1:
+            return self.unpad(compute(*map(self.pad, xs), None if self.even else self.counts))
         parts = zip(*(x.split([part.tokens for part in self.alike]) for x in xs), strict=True)
-        for part, some in zip(self.alike, parts, strict=True):
-            rows = compute(*map(part.pad, some), None if part.even else part.counts)
-            found.append(part.unpad(rows))
-        return found[0] if len(found) == 1 else torch.cat(found)
+        return torch.cat([part.in_rows(compute, *some) for part, some in zip(self.alike, parts, strict=True)])
+
+    def text_by_text(self, compute: Callable[..., Tokens], *xs: Tokens) -> Tokens:
+        """`compute` of the sequences one after the other; where there is one, nothing is copied."""
+        if len(self.lengths) == 1:
+            return compute(*xs)
+        texts = zip(*(x.split(self.lengths) for x in xs), strict=True)
+        return torch.cat([compute(*text) for text in texts])
 
     @cached_property
     def _layouts(self) -> dict[int, "_Layout"]:
@@ -157,7 +162,9 @@ def attend_packed(
     `dropout` is on the weights.
     """
     if patterns is not None and patterns.by_blocks(packing.longest, packing.longest):
-        return _text_by_text(query, key, value, packing, causal, patterns, dropout)
+        # each is work enough
+        attend_text = partial(patterns.attend, causal=causal, dropout=dropout)
+        return packing.text_by_text(attend_text, query, key, value)
     band = None if patterns is None else patterns.band()
     varlen = (
         dropout == 0.0
@@ -239,22 +246,6 @@ class Seen:
 
 def _additive(allowed: Tensor, like: Tensor) -> Mask:
     return torch.zeros(allowed.shape, dtype=like.dtype, device=like.device).masked_fill_(~allowed, -torch.inf)
-
-
-def _text_by_text(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    packing: Packing,
-    causal: bool,
-    patterns: HeadPatterns,
-    dropout: float,
-) -> Tensor:
-    """Long texts, one after the other: each is work enough."""
-    if len(packing.lengths) == 1:
-        return patterns.attend(query, key, value, causal=causal, dropout=dropout)
-    texts = zip(*(x.split(packing.lengths) for x in (query, key, value)), strict=True)
-    return torch.cat([patterns.attend(q, k, v, causal=causal, dropout=dropout) for q, k, v in texts])
 
 
 # ── CPU: groups ───────────────────────────────────────────────────────────────────────────────────────────
