@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from attention_oracle import attended, check_equal, patterns
-from kotya.attention import plan
+from kotya.attention import planner
 from kotya.attention.block_patterns import Random
 from kotya.attention.blocks import attend_blocks
 from kotya.attention.choices import AttentionConfig, form_of
@@ -78,12 +78,12 @@ def test_blocks(pattern: Pattern, role: str, queries: int, keys: int, heads: int
     inputs = tensors(queries, keys, heads)
     detached = [x.detach() for x in inputs[:2]]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "_BLOCK", block)
-        patch.setattr(plan, "_SCORES", block * 100)
-        plan.plan.cache_clear()
+        patch.setattr(planner, "_BLOCKS", (2 * block, block))
+        patch.setattr(planner, "_SCORES", block * 100)
+        planner.plan.cache_clear()
         output = by_blocks(*inputs, pattern, cross=role == "cross", layer=3)
         sparse = HeadPatterns((pattern,), 3).sparse_weights(*detached, causal=False, cross=role == "cross")
-        plan.plan.cache_clear()
+        planner.plan.cache_clear()
     assert sparse.is_sparse
     made = torch.einsum("hqk,khd->qhd", sparse.to_dense(), inputs[2])
     torch.testing.assert_close(made, output, atol=1e-9, rtol=1e-9)
@@ -196,10 +196,12 @@ def test_dropout_leaves_the_mean_and_its_backward_sees_the_same_mask(pattern: Pa
 
 def test_no_two_blocks_of_queries_drop_alike() -> None:
     """Equal weights and values of 1: an output is the share of its weights that is kept."""
-    length = 6 * plan._BLOCK
+    length = 6 * planner._BLOCKS[1]
     query, value = torch.zeros(length, 2, 4), torch.ones(length, 2, 4)
-    kept = by_blocks(query, query, value, Window(40, 40), dropout=0.5)[plan._BLOCK : -plan._BLOCK, :, 0]
-    shares = kept.unflatten(0, (-1, plan._BLOCK)).flatten(1)
+    kept = by_blocks(query, query, value, Window(40, 40), dropout=0.5)[
+        planner._BLOCKS[1] : -planner._BLOCKS[1], :, 0
+    ]
+    shares = kept.unflatten(0, (-1, planner._BLOCKS[1])).flatten(1)
     assert len(shares.unique(dim=0)) == len(shares) == 4
 
 
@@ -226,7 +228,7 @@ def test_no_square_of_the_length_is_allocated(name: str, role: str) -> None:
         keys = length - length // 8 if role == "cross" else length
         inputs = [torch.randn(1, n, 2, 8, requires_grad=True) for n in (length, keys, keys)]
         read = partial(form.rows, *inputs, None, causal=role == "causal", cross=role == "cross")
-        plan.plan.cache_clear()
+        planner.plan.cache_clear()
         held.append(peak_memory(lambda read=read: read().sum().backward(), torch.device("cpu")))
     assert held[1] < 2.3 * held[0]
 

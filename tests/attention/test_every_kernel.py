@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from attention_oracle import attended, check_equal, patterns
-from kotya.attention import flex, head_patterns, plan
+from kotya.attention import flex, head_patterns, planner
 from kotya.attention.block_patterns import Ends, Random
 from kotya.attention.forms import Patterned
 from kotya.attention.head_patterns import HeadPatterns
@@ -66,18 +66,18 @@ def test_every_kernel_is_the_oracle(
     ]
     texts = [x.split(some) for x, some in zip(inputs, (counts, lengths, lengths), strict=True)]
     with (
-        patch.object(plan, "_BLOCK", block),
+        patch.object(planner, "_BLOCKS", (2 * block, block)),
         patch.object(flex, "_compiled", lambda: flex._attend),
         patch.object(head_patterns, "choose", lambda *_: kernel),
     ):
-        plan.plan.cache_clear()
+        planner.plan.cache_clear()
         if packed:
             output = form.packed(*inputs, Packing.of(lengths), causal=causal, dropout=0.0)
         else:
             rows = (padded(list(some)) for some in texts)
             read = form.rows(*rows, torch.tensor(lengths), causal=causal, cross=cross)
             output = torch.cat([row[:count] for row, count in zip(read, counts, strict=True)])
-        plan.plan.cache_clear()
+        planner.plan.cache_clear()
     alone = [
         attended(q, k, v, ours.mask(len(q), len(k), heads, causal=causal, cross=cross))
         for q, k, v in zip(*texts, strict=True)
@@ -101,13 +101,13 @@ def test_a_key_with_a_bias_of_log_m_is_m_keys(pattern: Pattern, kernel: str, cau
     counts = torch.randint(1, 5, (length,))
     bias = counts.double().log()
     with (
-        patch.object(plan, "_BLOCK", 8),
+        patch.object(planner, "_BLOCKS", (8,)),
         patch.object(flex, "_compiled", lambda: flex._attend),
         patch.object(head_patterns, "choose", lambda *_: kernel),
     ):
-        plan.plan.cache_clear()
+        planner.plan.cache_clear()
         output = ours.attend(query, key, value, causal=causal, key_bias=bias)
-        plan.plan.cache_clear()
+        planner.plan.cache_clear()
     each = torch.arange(length).repeat_interleave(counts)
     seen = ours.mask(length, length, 2, causal=causal)[:, :, each]
     expected = attended(query, key[each], value[each], seen)

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from kotya.attention.kernels import exact_type
 from kotya.attention.patterns import Full, Pattern
-from kotya.attention.plan import Batch, Plan, Step, plan
+from kotya.attention.plan import Batch, Plan, Step
+from kotya.attention.planner import plan
 from kotya.attention.scratch import Scratch
 from kotya.dropout import dropout_mask
 
@@ -226,14 +227,14 @@ def _weights(
 ) -> Iterator[tuple[Step, Batch, Tensor, Tensor, Tensor, Tensor | None]]:
     """Batch by batch of each step its queries, its keys, softmax(QKᵀ/√d + bias), and what dropout leaves of it."""
     views, laid = how.views(query), how.lay(key)
-    bias = None if key_bias is None else how.lay(key_bias[:, None, None].expand(-1, query.shape[1], 1))
+    bias = None if key_bias is None else how.lay_bias(key_bias, query.shape[1])
     scale, scratch = 1.0 / math.sqrt(query.shape[2]), Scratch(query)
     for step in how.steps:
         for batch in step.batches(query.shape[1]):
             q, k = step.queries.of(views, batch), how.read(step, batch, laid, scratch, "keys")
             scores = scratch.product("scores", q, k.transpose(1, 2), scale)
             if bias is not None:
-                scores.add_(how.read(step, batch, bias, scratch, "bias").transpose(1, 2))
+                how.lean(step, batch, bias, scores)
             how.hide(step, scores)
             if step.blind is not None:
                 scores.masked_fill_(step.blind, 0.0)

@@ -1,39 +1,23 @@
-"""Layouts made ready to be computed: step by step blocks of queries, and where their keys are read and gradients added.
+"""How a pattern is computed: step by step blocks of queries, and where their keys are read and gradients added.
 
 Two ways of reading keys:
 - `Bands`: the same for all heads. The keys of a block are a few runs of neighbours, mostly one, read where they stand;
   blocks that follow each other and see alike are one step.
 - `Draws`: every head has its own blocks (random ones), which are gathered.
 
-Plans hold no data and are kept: making one takes milliseconds, and texts of one length share it.
+Plans hold no data; they are made in planner.py.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
 from kotya.attention.cuts import Cut
-from kotya.attention.layout import Layout, layout
-from kotya.attention.patterns import Pattern
 from kotya.attention.scratch import Scratch
-from kotya.errors import KotyaError
-
-_BLOCK = 64
-"""Queries in a block where the pattern leaves it open; twice as many in half precision and on a GPU, where products
-cost less than what is around them."""
-_SHORTEST = 8
-"""Positions of a block, at least."""
-_VECTOR = 16
-"""What is read begins and ends at columns in such numbers: products of these widths are faster."""
-_SCORES = 1 << 18
-"""Scores of a head in one step, at most: more would not stay in cache."""
-_KEPT = 64
-"""Plans that are kept."""
 
 Text = Num[Tensor, "length heads head_size"]
 Blocks = Num[Tensor, "batch size head_size"]
@@ -71,13 +55,6 @@ class Run:
         start = view.storage_offset() + self.start * by_position + batch.number * chosen
         return view.as_strided((batch.size, len(self), view.shape[2]), (step, by_position, one), start)
 
-    def shifted(self, run: "Run", count: int) -> "Run | None":
-        """This run with the shift by which the other is its place in block `count`; None where there is none."""
-        shift = self.shift if count > 1 else run.start - self.start
-        follows = shift >= 0 and run.start == self.start + count * shift
-        alike = self.remainder == run.remainder and len(self) == len(run)
-        return replace(self, shift=shift) if follows and alike else None
-
 
 @dataclass(frozen=True)
 class Step:
@@ -106,22 +83,6 @@ class BandStep(Step):
             return [Batch(block, heads, by_head=False) for block in range(self.count)]
         return [Batch(head, self.count, by_head=True) for head in range(heads)]
 
-    def joined(self, step: "BandStep") -> "BandStep | None":
-        """With one more block, which has the same biases, if all that it sees is as far on as before."""
-        if len(step.runs) != len(self.runs) or (self.count + 1) * self.scores > _SCORES:
-            return None
-        queries = self.queries.shifted(step.queries, self.count)
-        runs = [a.shifted(b, self.count) for a, b in zip(self.runs, step.runs, strict=True)]
-        if queries is None or None in runs:
-            return None
-        found = tuple(run for run in runs if run is not None)
-        return replace(self, queries=queries, runs=found, count=self.count + 1)
-
-    @property
-    def scores(self) -> int:
-        """Of a block and a head."""
-        return len(self.queries) * sum(map(len, self.runs))
-
 
 @dataclass(frozen=True)
 class DrawStep(Step):
@@ -131,6 +92,15 @@ class DrawStep(Step):
     """Of [heads · number of blocks], head by head."""
     tiles: Int[Tensor, " heads_and_partial"]
     """What is seen of the first of them; the others are seen whole."""
+
+
+@dataclass(frozen=True)
+class LaidBias:
+    """Of keys, on their scores."""
+
+    laid: list[Tensor]
+    end: int
+    """From which key on it is zero."""
 
 
 class Plan(ABC):
@@ -149,6 +119,12 @@ class Plan(ABC):
     def lay(self, x: Text) -> list[Tensor]:
         """Keys or values, or room for their gradients, as steps read them."""
 
+    def lay_bias(self, bias: Float[Tensor, " keys"], heads: int) -> LaidBias:
+        """As steps read it; the same for all heads."""
+        places = bias.nonzero()
+        end = int(places[-1]) + 1 if len(places) else 0
+        return LaidBias(self.lay(bias[:, None, None].expand(-1, heads, 1)), end)
+
     @abstractmethod
     def collect(self, laid: list[Tensor], room: Text) -> Text:
         """Gradients that were added to the room that was laid."""
@@ -160,6 +136,12 @@ class Plan(ABC):
     @abstractmethod
     def hide(self, step: Step, scores: Float[Tensor, "batch size columns"]) -> None:
         """Make scores of keys that are not seen -inf, in place."""
+
+    @abstractmethod
+    def lean(
+        self, step: Step, batch: Batch, bias: LaidBias, scores: Float[Tensor, "batch size columns"]
+    ) -> None:
+        """Add the bias of each key to its scores, in place."""
 
     @abstractmethod
     def add(self, step: Step, batch: Batch, laid: list[Tensor], x: Blocks) -> None:
@@ -187,6 +169,16 @@ class Bands(Plan):
         assert isinstance(step, BandStep)
         for column, bias in step.biases:
             scores[:, :, column : column + bias.shape[2]].add_(bias)
+
+    def lean(
+        self, step: Step, batch: Batch, bias: LaidBias, scores: Float[Tensor, "batch size columns"]
+    ) -> None:
+        assert isinstance(step, BandStep)
+        column = 0
+        for run in step.runs:
+            if run.remainder + run.start * self.keys.stride < bias.end:
+                scores[:, :, column : column + len(run)].add_(run.of(bias.laid, batch).transpose(1, 2))
+            column += len(run)
 
     def add(self, step: Step, batch: Batch, laid: list[Tensor], x: Blocks) -> None:
         assert isinstance(step, BandStep)
@@ -240,172 +232,12 @@ class Draws(Plan):
         cells = scores.view(heads, rows, -1, size)[:, :, : bias.shape[1]]
         cells.add_(bias.transpose(1, 2))
 
+    def lean(
+        self, step: Step, batch: Batch, bias: LaidBias, scores: Float[Tensor, "batch size columns"]
+    ) -> None:
+        assert isinstance(step, DrawStep)
+        scores.add_(bias.laid[0].index_select(0, step.blocks).view(len(scores), 1, -1))
+
     def add(self, step: Step, batch: Batch, laid: list[Tensor], x: Blocks) -> None:
         assert isinstance(step, DrawStep)
         laid[0].index_add_(0, step.blocks, x.view(len(step.blocks), -1))
-
-
-@lru_cache(_KEPT)
-def plan(
-    pattern: Pattern,
-    queries: int,
-    keys: int,
-    cross: bool,
-    layer: int,
-    heads: tuple[int, ...],
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Plan:
-    """The plan of a pattern for the layer and heads by which it is drawn; see `Pattern.drawers`.
-
-    Raises KotyaError where the pattern makes no sense, or is a fixed share of all pairs: nothing is gained by blocks.
-    """
-    stride = 1 if cross or pattern.stride() >= keys else max(pattern.stride(), 1)
-    # blocks no longer than a text, or than a remainder of a far dilation has positions
-    grain, longest = pattern.grain(), max(queries, keys, 1)
-    block = 2 * _BLOCK if dtype.itemsize == 2 or device.type != "cpu" else _BLOCK
-    size = min(grain, longest) if grain else min(block, max(_SHORTEST, -(-keys // stride)))
-    layouts = []
-    for head in heads:
-        cut = layout(pattern.bind(queries, keys, cross=cross, layer=layer, head=head), size, stride)
-        if cut is None:
-            raise KotyaError(f"{pattern} sees a fixed share of all keys: there are no blocks to leave out")
-        layouts.append(cut)
-    first = layouts[0]
-    if pattern.drawn_by_head():
-        steps, tiles = _draws(layouts, dtype, device)
-        return Draws(first.queries, first.keys, steps, tiles)
-    return Bands(first.queries, first.keys, _bands(first, dtype, device))
-
-
-def _run(cut: Cut, block: int) -> Run:
-    """The positions of a block, without what is past the end."""
-    remainder, start = block // cut.share, block % cut.share * cut.size
-    end = -(-(cut.length - remainder) // cut.stride)
-    return Run(remainder, start, min(start + cut.size, end))
-
-
-def _by_query(cut: Layout) -> list[tuple[int, list[tuple[int, int]]]]:
-    """Each block of queries that sees something, with the blocks of keys that it sees and their tiles."""
-    found: dict[int, list[tuple[int, int]]] = {}
-    for query, key, tile in zip(cut.query.tolist(), cut.key.tolist(), cut.tile.tolist(), strict=True):
-        found.setdefault(query, []).append((key, tile))
-    return list(found.items())
-
-
-def _additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:
-    return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, -torch.inf)
-
-
-def _bands(cut: Layout, dtype: torch.dtype, device: torch.device) -> list[BandStep]:
-    """Blocks of queries, those that see alike and follow each other together."""
-    edges = [_edges(tile) for tile in cut.tiles]
-    known: dict[object, _Parts] = {}
-    steps: list[BandStep] = []
-    seen_before: object = None
-    for block, pairs in _by_query(cut):
-        queries = _run(cut.queries, block)
-        if queries.stop <= queries.start:
-            continue
-        runs: list[Run] = []
-        parts = []
-        for key, tile in pairs:
-            low, high = edges[tile]
-            run = _run(cut.keys, key)
-            run = Run(run.remainder, run.start + low, min(run.start + high, run.stop))
-            if runs and runs[-1].remainder == run.remainder and runs[-1].stop == run.start:
-                runs[-1] = Run(run.remainder, runs[-1].start, run.stop)
-            else:
-                runs.append(run)
-            parts.append((tile, low, low + len(run)))
-        rows = len(queries)
-        seen = (rows, *parts)
-        if seen not in known:
-            known[seen] = _Parts(cut.tiles, rows, parts, dtype, device)
-        step = BandStep(queries, known[seen].blind, tuple(runs), known[seen].biases)
-        joined = steps[-1].joined(step) if seen == seen_before else None
-        if joined is None:
-            steps.append(step)
-        else:
-            steps[-1] = joined
-        seen_before = seen
-    return steps
-
-
-def _edges(tile: Bool[Tensor, "size size"]) -> tuple[int, int]:
-    """The columns from which and up to which something is seen, and some more where products are faster by them."""
-    columns = tile.any(0).nonzero()[:, 0].tolist()
-    if not columns:
-        return 0, 0
-    low, high = columns[0] // _VECTOR * _VECTOR, -(-(columns[-1] + 1) // _VECTOR) * _VECTOR
-    return low, min(high, tile.shape[1])
-
-
-class _Parts:
-    """Parts of tiles side by side: biases of neighbours that are not seen whole, joined, and who sees nothing."""
-
-    def __init__(
-        self,
-        tiles: Bool[Tensor, "tiles size size"],
-        rows: int,
-        parts: Sequence[tuple[int, int, int]],
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> None:
-        """A part: its tile, and from which column of it up to which."""
-        allowed = [tiles[tile, :rows, low:high] for tile, low, high in parts]
-        spans: list[tuple[int, list[Tensor]]] = []
-        column, end = 0, -1
-        for part in allowed:
-            if not bool(part.all()):
-                if column != end:
-                    spans.append((column, []))
-                spans[-1][1].append(part)
-                end = column + part.shape[1]
-            column += part.shape[1]
-        self.biases = tuple(
-            (start, _additive(torch.cat(found, dim=1)[None], dtype).to(device)) for start, found in spans
-        )
-        self.blind = _blind(torch.cat(allowed, dim=1)[None], device)
-
-
-def _blind(allowed: Bool[Tensor, "heads size columns"], device: torch.device) -> Tensor | None:
-    blind = ~allowed.any(2, keepdim=True)
-    return blind.to(device) if bool(blind.any()) else None
-
-
-def _draws(
-    cuts: Sequence[Layout], dtype: torch.dtype, device: torch.device
-) -> tuple[list[Step], Float[Tensor, "tiles size size"]]:
-    """A step a block of queries, as many blocks for each head: what is lacking sees nothing, and stands first.
-
-    Then come blocks of which a part is seen, and those that are seen whole; these need no bias.
-    """
-    share, size = cuts[0].keys.count, cuts[0].keys.size
-    per_head, whole, tiles = [], [], [torch.zeros(1, size, size, dtype=torch.bool)]
-    for cut in cuts:
-        offset = sum(map(len, tiles))
-        per_head.append({block: [(k, t + offset) for k, t in pairs] for block, pairs in _by_query(cut)})
-        whole += [tile + offset for tile in cut.tiles.flatten(1).all(1).nonzero()[:, 0].tolist()]
-        tiles.append(cut.tiles)
-    allowed, seen_whole = torch.cat(tiles), set(whole)
-    steps: list[Step] = []
-    for block in range(cuts[0].queries.count):
-        seen = [heads.get(block, []) for heads in per_head]
-        count = max(map(len, seen))
-        if not count:
-            continue
-        partial = max(count - sum(tile in seen_whole for _, tile in pairs) for pairs in seen)
-        blocks, partly = [], []
-        for head, pairs in enumerate(seen):
-            ordered = [(0, 0)] * (count - len(pairs)) + sorted(pairs, key=lambda pair: pair[1] in seen_whole)
-            blocks += [head * share + key for key, _ in ordered]
-            partly.append([tile for _, tile in ordered[:partial]])
-        queries = _run(cuts[0].queries, block)
-        rows = len(queries)
-        blind = None
-        if partial == count:
-            blind = _blind(allowed[torch.tensor(partly)][:, :, :rows].any(1), device)
-        ids = torch.tensor(partly, dtype=torch.long, device=device).flatten()
-        steps.append(DrawStep(queries, blind, torch.tensor(blocks, device=device), ids))
-    return steps, _additive(allowed, dtype).to(device)
