@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from kotya.attention.packed import Packing
+from kotya.attention.patterns import Global
 from kotya.cli.main import run
 from kotya.inference import attention_forms
 from kotya.inference.attention_forms import SMALL
@@ -60,6 +61,15 @@ def test_the_masks_of_the_lecture_are_drawn(tmp_path: Path, monkeypatch: pytest.
     for name, (pattern,) in SMALL.items():
         mask = pattern.bind(24, 24).mask()
         assert found[name][0] == pytest.approx(sum(map(sum, mask.tolist())) / 24**2, abs=1e-9)
+
+
+@pytest.mark.parametrize("length", [100, 600, 4000])
+def test_one_global_position_shows_at_any_length(length: int) -> None:
+    cells = patterns.shades(Global((length // 3,)).bind(length, length).mask())
+    line = len(cells) // 3
+    assert float(cells[line].min()) > 0.3
+    assert float(cells[:, line].min()) > 0.3
+    assert int((cells > 0).sum()) <= 2 * 2 * len(cells)
 
 
 def test_patterns_are_written(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxtyping import Bool
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from kotya.pictures.canvas import FAINT, INK, legible, new_figure, save, shade
@@ -13,6 +14,8 @@ _CELL, _MOST = 0.11, 3.2
 """Inches of a cell, and of a mask at most."""
 _GAP, _TITLE, _MARGIN = 0.45, 0.55, 0.3
 _ACROSS = 4
+_CELLS = 256
+"""Of a mask, a side, at most: more would be too fine to see, and some lines of them not drawn at all."""
 
 
 def draw_patterns(masks: Sequence[tuple[str, Bool[Tensor, "queries keys"]]], path: Path) -> None:
@@ -32,10 +35,19 @@ def draw_patterns(masks: Sequence[tuple[str, Bool[Tensor, "queries keys"]]], pat
         axis = figure.add_axes(
             (left / total[0], bottom / total[1], width / total[0], height / total[1]), anchor="NW"
         )
-        shade(axis, mask.float().mul(0.8).numpy(), rules=max(mask.shape) <= 64)
+        shade(axis, shades(mask).mul(0.8).numpy(), rules=max(mask.shape) <= 64)
         kept = float(mask.float().mean()) if mask.numel() else 0.0
         top = (bottom + height + 0.24) / total[1]
         figure.text(left / total[0], top, legible(name), fontsize=9.5, color=INK, fontweight="bold")
         below = (bottom + height + 0.07) / total[1]
         figure.text(left / total[0], below, f"{100 * kept:.3g} % of pairs", fontsize=8, color=FAINT)
     save(figure, path)
+
+
+def shades(mask: Bool[Tensor, "queries keys"]) -> Float[Tensor, "rows columns"]:
+    """What is seen as cells from 0 to 1.
+
+    A cell of several pairs is as dark as the cube root of their share that is seen, so that a single line shows.
+    """
+    cells = min(mask.shape[0], _CELLS), min(mask.shape[1], _CELLS)
+    return F.adaptive_avg_pool2d(mask[None].float(), cells)[0].pow(1 / 3) if mask.numel() else mask.float()
