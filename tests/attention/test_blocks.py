@@ -11,9 +11,9 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from attention_oracle import attended, check_equal, patterns
-from kotya.attention import planner
-from kotya.attention.block_patterns import Random
-from kotya.attention.blocks import attend_blocks
+from kotya.attention import blocks, planner
+from kotya.attention.block_patterns import Neighbours, Random
+from kotya.attention.blocks import attend_blocks, attend_dense
 from kotya.attention.choices import AttentionConfig, form_of
 from kotya.attention.head_patterns import HeadPatterns
 from kotya.attention.patterns import Causal, Full, Global, Pattern, Window
@@ -69,6 +69,11 @@ roles = st.sampled_from(["self", "causal", "cross"])
 @example(Window(256, 256) | Global(1), "causal", 777, 777, 1, 128)
 @example(Window(20, 20, 3) | Window(5, 5), "self", 300, 300, 1, 128)
 @example(Window(40, 0, 2) | Global((0, 7)) | Random(2, 1, 16), "causal", 200, 200, 3, 128)
+@example(
+    Neighbours(4) | Global((12, 13, 14, 15)), "self", 40, 40, 1, 4
+)  # a block in the middle is read apart
+@example(Neighbours(4) | Global((8, 9, 10, 11)), "cross", 40, 20, 1, 4)
+@example(Global((0, 30)) | Window(2, 2), "causal", 90, 90, 2, 4)
 def test_blocks(pattern: Pattern, role: str, queries: int, keys: int, heads: int, block: int) -> None:
     """`block`: positions in one where the pattern leaves it open, so that texts span many."""
     if role != "cross":
@@ -78,7 +83,7 @@ def test_blocks(pattern: Pattern, role: str, queries: int, keys: int, heads: int
     inputs = tensors(queries, keys, heads)
     detached = [x.detach() for x in inputs[:2]]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planner, "_BLOCKS", (2 * block, block))
+        patch.setattr(planner, "_BLOCK", 2 * block)
         patch.setattr(planner, "_SCORES", block * 100)
         planner.plan.cache_clear()
         output = by_blocks(*inputs, pattern, cross=role == "cross", layer=3)
@@ -194,15 +199,28 @@ def test_dropout_leaves_the_mean_and_its_backward_sees_the_same_mask(pattern: Pa
     torch.testing.assert_close((fixed(1) - fixed(-1)) / 2, expected, rtol=1e-5, atol=1e-12)
 
 
+def test_wide_queries_read_no_keys_behind_the_last_that_they_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+
+    def dense(query: Tensor, key: Tensor, value: Tensor, seen: Tensor | None, dropout: float) -> Tensor:
+        read.append((len(query), len(key), len(value)))
+        return attend_dense(query, key, value, seen, dropout)
+
+    monkeypatch.setattr(blocks, "attend_dense", dense)
+    x = torch.randn(600, 2, 4)
+    for pattern in (Global((3, 40)) & Causal(), (Global(2) & Window(9, 9)) | Global((50,)), Global((3, 40))):
+        by_blocks(x, x, x, pattern)
+    assert read == [(2, 41, 41), (3, 600, 600), (2, 600, 600)]
+
+
 def test_no_two_blocks_of_queries_drop_alike() -> None:
     """Equal weights and values of 1: an output is the share of its weights that is kept."""
-    length = 6 * planner._BLOCKS[1]
+    length, cpu = 192, torch.device("cpu")
+    size = planner.plan(Window(40, 40), length, length, False, 0, (0,), torch.float32, cpu).queries.size
     query, value = torch.zeros(length, 2, 4), torch.ones(length, 2, 4)
-    kept = by_blocks(query, query, value, Window(40, 40), dropout=0.5)[
-        planner._BLOCKS[1] : -planner._BLOCKS[1], :, 0
-    ]
-    shares = kept.unflatten(0, (-1, planner._BLOCKS[1])).flatten(1)
-    assert len(shares.unique(dim=0)) == len(shares) == 4
+    kept = by_blocks(query, query, value, Window(40, 40), dropout=0.5)[size:-size, :, 0]
+    shares = kept.unflatten(0, (-1, size)).flatten(1)
+    assert len(shares.unique(dim=0)) == len(shares) == length / size - 2 > 3
 
 
 LINEAR_IN_LENGTH: dict[str, Any] = {

@@ -66,7 +66,7 @@ def test_every_kernel_is_the_oracle(
     ]
     texts = [x.split(some) for x, some in zip(inputs, (counts, lengths, lengths), strict=True)]
     with (
-        patch.object(planner, "_BLOCKS", (2 * block, block)),
+        patch.object(planner, "_BLOCK", 2 * block),
         patch.object(flex, "_compiled", lambda: flex._attend),
         patch.object(head_patterns, "choose", lambda *_: kernel),
     ):
@@ -101,7 +101,7 @@ def test_a_key_with_a_bias_of_log_m_is_m_keys(pattern: Pattern, kernel: str, cau
     counts = torch.randint(1, 5, (length,))
     bias = counts.double().log()
     with (
-        patch.object(planner, "_BLOCKS", (8,)),
+        patch.object(planner, "_BLOCK", 8),
         patch.object(flex, "_compiled", lambda: flex._attend),
         patch.object(head_patterns, "choose", lambda *_: kernel),
     ):
@@ -118,3 +118,18 @@ def test_a_key_with_a_bias_of_log_m_is_m_keys(pattern: Pattern, kernel: str, cau
     sparse = ours.sparse_weights(query.detach(), key.detach(), causal=causal, cross=False, key_bias=bias)
     read = torch.einsum("hqk,khd->qhd", sparse.to_dense().double(), value)
     torch.testing.assert_close(read, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("pattern", [Window(4, 2), Window(3, 3, 2), Window(1, 1) | Global((0, 20))])
+def test_a_bias_of_one_key_is_added_wherever_it_is_read(pattern: Pattern) -> None:
+    length = 50
+    query, key, value = (torch.randn(length, 2, SIZE, dtype=torch.float64) for _ in range(3))
+    with patch.object(planner, "_BLOCK", 8):
+        planner.plan.cache_clear()
+        for bias in torch.eye(length, dtype=torch.float64):
+            blocks, dense = (
+                HeadPatterns((pattern,), 2, kernel).attend(query, key, value, key_bias=bias)
+                for kernel in ("blocks", "dense")
+            )
+            torch.testing.assert_close(blocks, dense)
+        planner.plan.cache_clear()

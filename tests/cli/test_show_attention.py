@@ -64,7 +64,7 @@ def test_the_masks_of_the_lecture_are_drawn(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("length", [100, 600, 4000])
-def test_one_global_position_shows_at_any_length(length: int) -> None:
+def test_one_global_position_of_thousands_shows(length: int) -> None:
     cells = patterns.shades(Global((length // 3,)).bind(length, length).mask())
     line = len(cells) // 3
     assert float(cells[line].min()) > 0.3

@@ -72,6 +72,8 @@ def attend_wide(
     if not len(key) or (found := _wide(pattern, query, key, cross, layer, heads)) is None:
         return output
     wide, seen = found
+    if seen is not None:
+        key, value = key[: seen.shape[2]], value[: seen.shape[2]]
     read = attend_dense(query.index_select(0, wide), key, value, seen, dropout)
     return output.index_copy(0, wide, read)
 
@@ -79,7 +81,10 @@ def attend_wide(
 def _wide(
     pattern: Pattern, query: Tensor, key: Tensor, cross: bool, layer: int, heads: tuple[int, ...]
 ) -> tuple[Int[Tensor, " wide"], Bool[Tensor, "#heads wide keys"] | None] | None:
-    """Which queries are wide, and what they see, None where that is all; None where there are none."""
+    """Which queries are wide, and what they see of the keys up to the last that one sees, or None where that is all.
+
+    None where there are none.
+    """
     place = pattern.bind(len(query), len(key), cross=cross).place
     places = pattern.wide(place)
     if not places:
@@ -90,6 +95,8 @@ def _wide(
     layer, heads = pattern.drawers(layer, heads)
     bounds = [pattern.bind(len(query), len(key), cross=cross, layer=layer, head=head) for head in heads]
     seen = torch.stack([bound.allows(wide[:, None], torch.arange(len(key))) for bound in bounds])
+    last = seen.any(1).any(0).nonzero()[-1:].sum()  # under `Causal` early ones see little
+    seen = seen[:, :, : int(last) + 1]
     return wide.to(query.device), seen.to(query.device)
 
 
@@ -115,6 +122,7 @@ def sparse_weights(
     if found is not None:
         places, seen = found
         q, k = map(exact_type, wide or (query, key))
+        k = k if seen is None else k[: seen.shape[2]]
         scores = torch.einsum("qhd,khd->hqk", q.index_select(0, places), k) / math.sqrt(q.shape[2])
         if seen is not None:
             scores = scores.masked_fill(~seen, -torch.inf)

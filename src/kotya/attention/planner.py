@@ -18,11 +18,11 @@ from kotya.attention.patterns import Bound, Pattern
 from kotya.attention.plan import Bands, BandStep, Draws, DrawStep, Plan, Run, Step
 from kotya.errors import KotyaError
 
-_BLOCKS = (64, 32)
-"""Queries in a block where the pattern leaves it open: the latter where they read less than `_WORTH` of the keys."""
-_WORTH = 0.88
-_LARGE = 128
-"""The same in half precision and on a GPU, where products cost less than what is around them."""
+_BLOCK, _LARGE = 64, 128
+"""Queries in a block where the pattern leaves it open; the latter in half precision and on a GPU, where products cost
+less than what is around them."""
+_NARROW = 5
+"""Half of it where a block reads more keys than it has queries, but less than so many times as many."""
 _SHORTEST = 8
 """Positions of a block, at least."""
 _VECTOR = 16
@@ -50,26 +50,17 @@ def plan(
     """
     stride = 1 if cross or pattern.stride() >= keys else max(pattern.stride(), 1)
     bounds = [pattern.bind(queries, keys, cross=cross, layer=layer, head=head) for head in heads]
-    sizes = _sizes(pattern.grain(), max(queries, keys, 1), -(-keys // stride), dtype, device)
-    cuts = [_layout(bound, sizes[0], stride) for bound in bounds]
-    for size in sizes[1:]:
-        others = [_layout(bound, size, stride) for bound in bounds]
-        if _read(others[0]) < _WORTH * _read(cuts[0]):
-            cuts = others
+    grain, large = pattern.grain(), dtype.itemsize == 2 or device.type != "cpu"
+    # no longer than a text, or than a remainder of a far dilation has positions
+    most = max(queries, keys, 1) if grain else max(_SHORTEST, -(-keys // stride))
+    size = min(grain or (_LARGE if large else _BLOCK), most)
+    cuts = [_layout(bound, size, stride) for bound in bounds]
+    if not grain and not large and size < _columns(cuts[0]) < _NARROW * size:
+        cuts = [_layout(bound, max(size // 2, _SHORTEST), stride) for bound in bounds]
     if pattern.drawn_by_head():
         steps, tiles = _draws(cuts, dtype, device)
         return Draws(cuts[0].queries, cuts[0].keys, steps, tiles)
     return Bands(cuts[0].queries, cuts[0].keys, _bands(cuts[0], dtype, device))
-
-
-def _sizes(
-    grain: int | None, longest: int, share: int, dtype: torch.dtype, device: torch.device
-) -> list[int]:
-    """Of blocks, to choose from: none longer than a text, or than a remainder of a far dilation has positions."""
-    if grain is not None:
-        return [min(grain, longest)]
-    sizes = (_LARGE,) if dtype.itemsize == 2 or device.type != "cpu" else _BLOCKS
-    return sorted({min(size, max(_SHORTEST, share)) for size in sizes}, reverse=True)
 
 
 def _layout(bound: Bound, size: int, stride: int) -> Layout:
@@ -151,14 +142,13 @@ class _Rows:
         steady = follows[:-1] & follows[1:] & (further.diff(dim=0) == 0).all(1)
         self.blocks: list[int] = blocks.tolist()
         self.counts: list[int] = counts.tolist()
-        self.key, self.tile, self.shift = key, tile, further * cut.keys.size
+        self.key, self.tile, self.shift = key, tile, F.pad(further, (0, 0, 0, 1)) * cut.keys.size
         self.alike: list[int] = (1 + F.pad(follows * (1 + F.pad(_ahead(steady), (0, 1))), (0, 1))).tolist()
         """How many there are from each on that see alike, all by as much further on."""
 
     def pairs(self, row: int) -> list[tuple[int, int, int]]:
         """The blocks of keys of a row, their tiles, and how many positions further on those of the next row are."""
-        shift = self.shift[row] if self.alike[row] > 1 else torch.zeros_like(self.key[row])
-        seen = torch.stack([self.key[row], self.tile[row], shift], dim=1)[: self.counts[row]]
+        seen = torch.stack([self.key[row], self.tile[row], self.shift[row]], dim=1)[: self.counts[row]]
         return list(map(tuple, seen.tolist()))
 
 
@@ -169,10 +159,12 @@ def _ahead(mask: Bool[Tensor, " n"]) -> Int[Tensor, " n"]:
     return (stop.cummin(0).values if len(mask) else stop).flip(0) - place
 
 
-def _read(cut: Layout) -> int:
-    """Pairs of queries and keys that are multiplied."""
+def _columns(cut: Layout) -> int:
+    """Keys that a block of queries reads, at most."""
     low, high = _edges(cut.tiles).unbind(1)
-    return int((high - low)[cut.tile].sum()) * cut.queries.size
+    return int(
+        torch.zeros(cut.queries.count + 1).index_add(0, cut.query, (high - low)[cut.tile].float()).max()
+    )
 
 
 def _edges(tiles: Bool[Tensor, "tiles size size"]) -> Int[Tensor, "tiles 2"]:
