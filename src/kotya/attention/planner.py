@@ -21,8 +21,8 @@ from kotya.errors import KotyaError
 _BLOCK, _LARGE = 64, 128
 """Queries in a block where the pattern leaves it open; the latter in half precision and on a GPU, where products cost
 less than what is around them."""
-_NARROW = 5
-"""Half of it where a block reads more keys than it has queries, but less than so many times as many."""
+_NARROW = 7
+"""Half of it where a block reads more keys than it has queries, but no more than so many times as many."""
 _SHORTEST = 8
 """Positions of a block, at least."""
 _VECTOR = 16
@@ -55,7 +55,7 @@ def plan(
     most = max(queries, keys, 1) if grain else max(_SHORTEST, -(-keys // stride))
     size = min(grain or (_LARGE if large else _BLOCK), most)
     cuts = [_layout(bound, size, stride) for bound in bounds]
-    if not grain and not large and size < _columns(cuts[0]) < _NARROW * size:
+    if not grain and not large and size < _columns(cuts[0]) <= _NARROW * size:
         cuts = [_layout(bound, max(size // 2, _SHORTEST), stride) for bound in bounds]
     if pattern.drawn_by_head():
         steps, tiles = _draws(cuts, dtype, device)
